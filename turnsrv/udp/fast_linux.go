@@ -1,0 +1,5 @@
+package udp
+
+type fastSocket struct{}
+
+func newFast(o Options) (Loop, error) { return newPlain(o), nil }
