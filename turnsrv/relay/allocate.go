@@ -1,0 +1,399 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// Lifetimes of RFC 8656 section 7.2; longer ones than an hour are not granted.
+const (
+	defaultLifetime = 600 * time.Second
+	maxLifetime     = 3600 * time.Second
+	protocolUDP     = 17
+)
+
+// pending is an Allocate request that waits for its relay sockets. It belongs to
+// whoever holds the client's lock.
+type pending struct {
+	request  request // answers it; its message's memory is not the batch's
+	alloc    *allocation
+	lifetime time.Duration
+	ranges   []portRange // one per socket still to open, the next first
+	publics  []netip.Addr
+	parity   parity
+	opened   []*Socket
+	reserve  *Socket // the second of a pair
+	missing  missing // the half of a dual allocation that could not be had
+}
+
+// missing says why one family of a dual allocation is not there; code 0: it is.
+type missing struct {
+	family family
+	code   int
+}
+
+// wish is what an Allocate request asks for.
+type wish struct {
+	families []family
+	parity   parity
+	token    []byte
+	lifetime time.Duration
+}
+
+// handleAllocate makes an allocation (RFC 8656 section 7.2). a is the one that the
+// client has already, if any.
+func (t *Table) handleAllocate(r *request, a *allocation) {
+	if a != nil {
+		t.allocateAgain(r, a)
+		return
+	}
+	w, code := r.msg.wish()
+	if code != 0 {
+		t.refuse(r, code)
+		return
+	}
+	p := r.policy
+	if p.Draining {
+		t.refuseDraining(r)
+		return
+	}
+	w, half, code := p.offer(w)
+	if code != 0 {
+		t.refuse(r, code)
+		return
+	}
+	if !t.quota.take(p.Limits, r.login.User, r.client.Addr.Addr()) {
+		t.refuse(r, 486)
+		return
+	}
+	a = &allocation{
+		id: t.lastID.Add(1), client: r.client.keep(), username: r.username, user: r.login.User, password: r.password,
+		relayOnly: r.login.RelayOnly, maxBytes: r.login.MaxBytes, created: r.now.Mono, txID: r.msg.id, heapIndex: -1,
+	}
+	a.view.Store(&view{})
+	if a.client.conn != nil {
+		a.client.conn.alloc.Store(a)
+	} else {
+		t.clients.store(a.client.key(), a)
+	}
+	t.lifetimes.set(a, r.now.Mono+pendingLook)
+
+	pend := &pending{request: r.detach(a.client), alloc: a, lifetime: w.lifetime, parity: w.parity, missing: half}
+	if w.token != nil {
+		s := t.reserved.take(r.now.Mono, w.token, r.username)
+		if s == nil {
+			t.fail(r.now, pend, 508, r.batch)
+			return
+		}
+		pend.opened = []*Socket{s}
+		t.commit(r.now, pend, r.batch)
+		return
+	}
+	for _, f := range w.families {
+		ip, _ := p.relay(f)
+		pend.ranges = append(pend.ranges, portRange{ip.Local, p.MinPort, p.MaxPort})
+		pend.publics = append(pend.publics, ip.Public)
+	}
+	t.openNext(r.now, pend, r.batch)
+}
+
+// allocateAgain answers an Allocate on a 5-tuple that has an allocation: the first
+// answer for a retransmission, else 437.
+func (t *Table) allocateAgain(r *request, a *allocation) {
+	switch {
+	case a.txID != r.msg.id || a.username != r.username:
+		t.refuse(r, 437)
+	case a.answer == nil:
+		r.batch.drop(Pending)
+	default:
+		r.batch.Counts.answered(mAllocate, 0)
+		out := r.batch.bytes(len(a.answer))
+		copy(out, a.answer)
+		r.batch.toClient(r.client, out, nil, 0)
+	}
+}
+
+func (t *Table) refuseDraining(r *request) {
+	alt := r.policy.Alternate
+	if !alt.IsValid() || familyOf(alt.Addr()) != familyOf(r.client.Addr.Addr()) {
+		t.refuse(r, 508)
+		return
+	}
+	r.answer(appendPlainAddress(r.errorMessage(300), stun.AttrAlternateServer, alt), 300)
+}
+
+// wish reads the attributes of an Allocate request in the order of RFC 8656
+// section 7.2; code is the error to answer, 0 for none.
+func (m *message) wish() (w wish, code int) {
+	transport, ok := m.get(stun.AttrRequestedTransport)
+	if !ok || len(transport) != 4 {
+		return w, 400
+	}
+	if transport[0] != protocolUDP {
+		return w, 442
+	}
+	if w.lifetime, ok = m.lifetime(); !ok {
+		return w, 400
+	}
+	w.lifetime = min(max(w.lifetime, defaultLifetime), maxLifetime)
+	even, hasEven := m.get(stun.AttrEvenPort)
+	requested, hasRequested := m.get(stun.AttrRequestedAddressFamily)
+	additional, hasAdditional := m.get(attrAdditionalAddressFamily)
+	token, hasToken := m.get(stun.AttrReservationToken)
+	if hasToken {
+		if hasEven || hasRequested || hasAdditional || len(token) != 8 {
+			return w, 400
+		}
+		w.token = token
+		return w, 0
+	}
+	if hasEven {
+		if len(even) != 1 {
+			return w, 400
+		}
+		w.parity = evenPort
+		if even[0]&0x80 != 0 { // R: reserve the next port too
+			w.parity = portPair
+		}
+	}
+	w.families = []family{ipv4}
+	switch {
+	case hasRequested && hasAdditional, hasAdditional && w.parity == portPair:
+		return w, 400
+	case hasRequested:
+		f, ok := addressFamily(requested)
+		if !ok {
+			return w, 440
+		}
+		w.families[0] = f
+	case hasAdditional:
+		if f, ok := addressFamily(additional); !ok || f != ipv6 {
+			return w, 400
+		}
+		w.families = []family{ipv4, ipv6}
+	}
+	return w, 0
+}
+
+func addressFamily(v []byte) (family, bool) {
+	if len(v) != 4 || v[0] != 1 && v[0] != 2 {
+		return 0, false
+	}
+	return family(v[0] - 1), true
+}
+
+// lifetime reads LIFETIME in seconds; without one it is the default.
+func (m *message) lifetime() (time.Duration, bool) {
+	v, ok := m.get(stun.AttrLifetime)
+	if !ok {
+		return defaultLifetime, true
+	}
+	if len(v) != 4 {
+		return 0, false
+	}
+	return time.Duration(binary.BigEndian.Uint32(v)) * time.Second, true
+}
+
+// offer cuts the wish to the families that have a relay address: without the only
+// one it is 440; of a dual allocation the other half is made and the missing one
+// reported (RFC 8656 section 7.2: ADDRESS-ERROR-CODE).
+func (p *policy) offer(w wish) (wish, missing, int) {
+	var kept []family
+	var half missing
+	for _, f := range w.families {
+		if _, ok := p.relay(f); ok {
+			kept = append(kept, f)
+		} else {
+			half = missing{f, 440}
+		}
+	}
+	w.families = kept
+	if len(kept) == 0 && w.token == nil {
+		return w, half, 440
+	}
+	return w, half, 0
+}
+
+// detach copies what answers the request later: the message's memory goes with the
+// batch.
+func (r *request) detach(c *Client) request {
+	d := *r
+	d.client, d.batch = c, nil
+	d.msg = message{typ: r.msg.typ, id: r.msg.id}
+	return d
+}
+
+// openNext asks for the next relay socket, or commits when all are open.
+func (t *Table) openNext(now Now, p *pending, b *Batch) {
+	if len(p.ranges) == 0 {
+		t.commit(now, p, b)
+		return
+	}
+	pool, port, ok := t.ports.take(now.Mono, p.ranges[0], p.parity)
+	if !ok {
+		t.fail(now, p, 508, b)
+		return
+	}
+	o := Open{pending: p}
+	o.Sockets[0] = newSocket(p.ranges[0].addr, p.publics[0], port, pool)
+	if p.parity == portPair {
+		o.Sockets[1] = newSocket(p.ranges[0].addr, p.publics[0], port+1, pool)
+	}
+	b.Opens = append(b.Opens, o)
+}
+
+func newSocket(local, public netip.Addr, port uint16, pool *portPool) *Socket {
+	s := &Socket{Local: netip.AddrPortFrom(local, port), Public: netip.AddrPortFrom(public, port)}
+	s.state.pool = pool
+	return s
+}
+
+// Opened reports that the shell has carried out an Open: err is nil when all its
+// sockets are bound and have their Handle. An error that wraps ErrPortTaken makes
+// the core try another port.
+func (t *Table) Opened(now Now, o Open, err error, b *Batch) {
+	p := o.pending
+	mu := t.lock(p.alloc.client)
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil {
+		for _, s := range o.Sockets {
+			if s != nil {
+				t.releasePort(now, s)
+			}
+		}
+		switch {
+		case p.alloc.closed:
+			t.discard(now, p, b)
+		case errors.Is(err, ErrPortTaken):
+			t.openNext(now, p, b)
+		default:
+			t.fail(now, p, 508, b)
+		}
+		return
+	}
+	p.opened = append(p.opened, o.Sockets[0])
+	p.reserve = o.Sockets[1]
+	p.ranges, p.publics = p.ranges[1:], p.publics[1:]
+	if p.alloc.closed {
+		t.discard(now, p, b)
+		return
+	}
+	t.openNext(now, p, b)
+}
+
+// fail answers a pending Allocate with an error and forgets it; a dual allocation
+// whose first half is open is granted with that half.
+func (t *Table) fail(now Now, p *pending, code int, b *Batch) {
+	if len(p.opened) > 0 {
+		p.missing = missing{familyOf(p.ranges[0].addr), code}
+		p.ranges = nil
+		t.commit(now, p, b)
+		return
+	}
+	t.closeLocked(now, p.alloc, "", b)
+	p.request.now, p.request.batch = now, b
+	t.refuse(&p.request, code)
+}
+
+// discard gives the sockets of a pending Allocate back whose client has gone.
+func (t *Table) discard(now Now, p *pending, b *Batch) {
+	for _, s := range append(p.opened, p.reserve) {
+		if s != nil {
+			t.closeSocket(now, s, b)
+		}
+	}
+	p.opened, p.reserve = nil, nil
+}
+
+// commit brings a pending allocation to life and answers with its addresses.
+func (t *Table) commit(now Now, p *pending, b *Batch) {
+	a, r := p.alloc, &p.request
+	r.now, r.batch = now, b
+	if t.keys.Lookup(a.username, now.Unix).Verdict == Revoked { // while the socket was opening
+		t.discard(now, p, b)
+		t.closeLocked(now, a, "", b)
+		t.challenge(r, 401, allFeatures)
+		return
+	}
+	msg := r.begin(stun.ClassSuccessResponse)
+	for _, s := range p.opened {
+		s.state.alloc.Store(a)
+		a.sockets[familyOf(s.Local.Addr())].Store(s)
+		t.sockets.store(addrKey{a: s.Local}, s)
+		t.sockets.store(addrKey{a: s.Public}, s)
+		msg = appendXORAddress(msg, stun.AttrXORRelayedAddress, s.Public, r.msg.id)
+	}
+	msg = appendUint32Attr(msg, stun.AttrLifetime, uint32(p.lifetime/time.Second))
+	if p.reserve != nil {
+		token := t.reserved.add(now.Mono, t.rand, p.reserve, a.username)
+		msg = appendAttr(msg, stun.AttrReservationToken, token[:]...)
+	}
+	if h := p.missing; h.code != 0 {
+		msg = appendErrorCode(msg, attrAddressErrorCode, uint16(h.family+1)<<8, h.code, phrases[h.code])
+	}
+	msg = appendXORAddress(msg, stun.AttrXORMappedAddress, r.client.Addr, r.msg.id)
+	a.expires.Store(int64(now.Mono + p.lifetime))
+	t.lifetimes.set(a, now.Mono+p.lifetime)
+	a.answer = append([]byte(nil), r.answer(msg, 0)...)
+	b.Events = append(b.Events, Event{Kind: Allocated, Info: a.info()})
+}
+
+// reservationLifetime is how long a reserved port waits (RFC 8656 section 7.2).
+const reservationLifetime = 30 * time.Second
+
+// reservations are relay sockets that an EVEN-PORT request put aside, by token.
+type reservations struct {
+	mu    sync.Mutex // guards token
+	token map[[8]byte]reservation
+}
+
+type reservation struct {
+	socket   *Socket
+	username string // only who reserved it may take it
+	until    time.Duration
+}
+
+func (s *reservations) add(now time.Duration, rand io.Reader, socket *Socket, username string) (token [8]byte) {
+	if _, err := io.ReadFull(rand, token[:]); err != nil {
+		panic("relay: random source failed: " + err.Error())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		s.token = map[[8]byte]reservation{}
+	}
+	s.token[token] = reservation{socket, username, now + reservationLifetime}
+	return token
+}
+
+// take returns the socket of a token once, or nil.
+func (s *reservations) take(now time.Duration, token []byte, username string) *Socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.token[[8]byte(token)]
+	if !ok || r.username != username || r.until <= now {
+		return nil
+	}
+	delete(s.token, [8]byte(token))
+	return r.socket
+}
+
+// expire returns the sockets that nobody has come for.
+func (s *reservations) expire(now time.Duration) (out []*Socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for token, r := range s.token {
+		if r.until <= now {
+			delete(s.token, token)
+			out = append(out, r.socket)
+		}
+	}
+	return out
+}

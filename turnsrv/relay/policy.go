@@ -1,0 +1,242 @@
+package relay
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// RelayIP is one address of this machine that relay sockets are bound to, and the
+// address that the world reaches it by (the same unless NAT stands between).
+type RelayIP struct{ Local, Public netip.Addr }
+
+// Policy is what may change while the server runs; see Table.SetPolicy.
+type Policy struct {
+	// Relays are the addresses that allocations get; the first of each family is
+	// used. A family without one is answered with 440.
+	Relays []RelayIP
+
+	MinPort, MaxPort uint16        // relay ports, inclusive; both 0 means 49152–65535
+	PortRest         time.Duration // how long a port rests after use; 0 means 120 s, negative not at all
+
+	// Peers are judged in this order: a live relayed address of ours is delivered
+	// to in process; Own is refused; Allow is admitted; OwnAddrs and Deny are
+	// refused; the rest is admitted.
+	Allow    []netip.Prefix
+	Deny     []netip.Prefix   // nil means RecommendedDeny()
+	Own      []netip.AddrPort // our listeners: an unspecified address means each of OwnAddrs, port 0 every port
+	OwnAddrs []netip.Addr     // this machine's addresses
+
+	Limits       Limits
+	StrictExpiry bool // an expired credential cannot refresh or bind either
+
+	// Draining refuses new allocations: with 300 and Alternate where that is valid
+	// and of the client's family, else with 508.
+	Draining  bool
+	Alternate netip.AddrPort
+}
+
+// Limits bound what clients can take. Zero means the default, negative unlimited.
+type Limits struct {
+	AllocationsPerUser int // default 16; counted on the user part of the username
+	AllocationsPerIP   int // default 64; an IPv6 client counts by its /64
+	Allocations        int // default unlimited
+	Permissions        int // per allocation, default 128
+	Channels           int // per allocation, default 64
+
+	Bandwidth int64 // bit/s of application data per allocation and direction, default 20,000,000
+	Packets   int64 // packets/s per allocation and direction, default unlimited
+
+	// Answers over UDP per IPv4 address or IPv6 /64; bursts of twice N pass.
+	Unauthenticated Rate // errors to requests without a valid MAC, default 10/s
+	Binding         Rate // default 100/s
+	FailedLogins    Rate // 401 to a wrong password, default 10 in 10 s
+}
+
+// Rate is N events per duration. The zero Rate means the default, negative N
+// unlimited.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+const defaultPortRest = 120 * time.Second
+
+// withDefaults fills in what zero stands for.
+func (p Policy) withDefaults() Policy {
+	if p.MinPort == 0 && p.MaxPort == 0 {
+		p.MinPort, p.MaxPort = 49152, 65535
+	}
+	if p.PortRest == 0 {
+		p.PortRest = defaultPortRest
+	}
+	if p.Deny == nil {
+		p.Deny = RecommendedDeny()
+	}
+	l := &p.Limits
+	setDefault(&l.AllocationsPerUser, 16)
+	setDefault(&l.AllocationsPerIP, 64)
+	setDefault(&l.Allocations, -1)
+	setDefault(&l.Permissions, 128)
+	setDefault(&l.Channels, 64)
+	setDefault(&l.Bandwidth, 20_000_000)
+	setDefault(&l.Packets, -1)
+	setDefault(&l.Unauthenticated, Rate{10, time.Second})
+	setDefault(&l.Binding, Rate{100, time.Second})
+	setDefault(&l.FailedLogins, Rate{10, 10 * time.Second})
+	return p
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// recommendedDeny is every special-purpose block of the IANA registries (RFC 6890)
+// and those that embed IPv4 addresses.
+var recommendedDeny = prefixes(
+	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+	"192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+	"198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+	"::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23",
+	"2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10",
+	"fec0::/10", "ff00::/8",
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
+}
+
+// RecommendedDeny returns the peers that are refused by default: private,
+// loopback, link-local, multicast, documentation and transition addresses.
+func RecommendedDeny() []netip.Prefix { return slices.Clone(recommendedDeny) }
+
+// canonical returns the IPv4 address that addr stands for when it is IPv4-mapped
+// (RFC 4291), IPv4-compatible, NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056) or
+// Teredo (RFC 4380), and else addr itself. Any of these reaches the IPv4 host.
+func canonical(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return addr
+	}
+	b := addr.As16()
+	v4 := func(at int) netip.Addr { return netip.AddrFrom4([4]byte(b[at : at+4])) }
+	switch {
+	case compatible.Contains(addr), nat64.Contains(addr), nat64Local.Contains(addr):
+		return v4(12)
+	case sixToFour.Contains(addr):
+		return v4(2)
+	case teredo.Contains(addr): // the client's address, inverted
+		for i := 12; i < 16; i++ {
+			b[i] = ^b[i]
+		}
+		return v4(12)
+	}
+	return addr
+}
+
+var (
+	compatible = netip.MustParsePrefix("::/96")
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
+	teredo     = netip.MustParsePrefix("2001::/32")
+)
+
+// policy is a Policy made ready for questions.
+type policy struct {
+	Policy
+	gen      uint64
+	relayIPs []netip.Addr // local and public, of this policy and of those before
+	own      []netip.AddrPort
+	local    []netip.Addr // own and relay addresses, canonical
+}
+
+func compile(p Policy, before *policy) *policy {
+	c := &policy{Policy: p.withDefaults(), gen: 1}
+	add := func(list *[]netip.Addr, a netip.Addr) {
+		if a = a.Unmap(); a.IsValid() && !slices.Contains(*list, a) {
+			*list = append(*list, a)
+		}
+	}
+	if before != nil {
+		c.gen = before.gen + 1
+		c.relayIPs = slices.Clone(before.relayIPs)
+	}
+	for _, r := range p.Relays {
+		add(&c.relayIPs, r.Local)
+		add(&c.relayIPs, r.Public)
+	}
+	for _, a := range p.OwnAddrs {
+		add(&c.local, a)
+	}
+	for _, a := range c.relayIPs {
+		add(&c.local, a)
+	}
+	for _, o := range p.Own {
+		if !o.Addr().IsUnspecified() {
+			c.own = append(c.own, netip.AddrPortFrom(o.Addr().Unmap(), o.Port()))
+			continue
+		}
+		for _, a := range c.local {
+			c.own = append(c.own, netip.AddrPortFrom(a, o.Port()))
+		}
+	}
+	return c
+}
+
+// relay returns the address that allocations of a family get.
+func (p *policy) relay(f family) (RelayIP, bool) {
+	for _, r := range p.Relays {
+		if familyOf(r.Local) == f {
+			return r, true
+		}
+	}
+	return RelayIP{}, false
+}
+
+// isRelayIP reports whether relayed addresses of ours may be at addr.
+func (p *policy) isRelayIP(addr netip.Addr) bool { return slices.Contains(p.relayIPs, addr) }
+
+// hasOwn reports whether addr is this machine's, where the port decides.
+func (p *policy) hasOwn(addr netip.Addr) bool { return slices.Contains(p.local, addr) }
+
+// admits judges an address that is not a live relayed address of ours. A port of 0
+// asks for the address alone, as CreatePermission does.
+func (p *policy) admits(peer netip.AddrPort) bool {
+	addr := canonical(peer.Addr())
+	for _, o := range p.own {
+		if o.Addr() == addr && (o.Port() == peer.Port() || o.Port() == 0) {
+			return false
+		}
+	}
+	plain := peer.Addr().WithZone("")
+	if within(p.Allow, plain) {
+		return true
+	}
+	return !slices.Contains(p.local, addr) && !within(p.Deny, addr) && !within(p.Deny, plain) && !plain.Is4In6()
+}
+
+// mayPermit judges an address for a permission, which has no port: the addresses
+// of our own relays pass, and each packet is judged by admits again.
+func (p *policy) mayPermit(addr netip.Addr, relayOnly bool) bool {
+	if p.isRelayIP(addr) {
+		return true
+	}
+	return !relayOnly && p.admits(netip.AddrPortFrom(addr, 0))
+}
+
+func within(list []netip.Prefix, addr netip.Addr) bool {
+	for _, p := range list {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
