@@ -1,0 +1,140 @@
+package config
+
+import "time"
+
+// Config is the whole configuration. The field tags are its contract: yaml is
+// the key, jsonschema_description what schema and `config env` say about it,
+// secret keeps a value out of every output.
+type Config struct {
+	Domain    string    `yaml:"domain" jsonschema_description:"Public host name or IP address that clients use; empty means this machine's address."`
+	Check     Access    `yaml:"check" jsonschema_description:"Who may run the test of the check page: token = the bearer of a join token, open = everybody, with credentials of 60 s that only reach this relay itself."`
+	Listen    Listen    `yaml:"listen" jsonschema_description:"Addresses to listen on, each one or a list; empty means off."`
+	TLS       TLS       `yaml:"tls" jsonschema_description:"Certificates for https and turns."`
+	Turn      Turn      `yaml:"turn" jsonschema_description:"The STUN and TURN relay."`
+	Signaling Signaling `yaml:"signaling" jsonschema_description:"The WebSocket hub."`
+	Drain     Drain     `yaml:"drain" jsonschema_description:"What happens between SIGTERM and the end."`
+	Log       Log       `yaml:"log" jsonschema_description:"What is written to standard error."`
+}
+
+// Listen holds the listeners' addresses.
+type Listen struct {
+	HTTPS List[Address] `yaml:"https" jsonschema_description:"HTTPS and WebSocket."`
+	HTTP  List[Address] `yaml:"http" jsonschema_description:"Redirects to https; the whole site where https is off."`
+	Turn  List[Address] `yaml:"turn" jsonschema_description:"STUN and TURN over UDP and TCP."`
+	Turns List[Address] `yaml:"turns" jsonschema_description:"TURN over TLS (TCP) and DTLS (UDP)."`
+	Admin List[Address] `yaml:"admin" jsonschema_description:"Health, metrics and profiles: a loopback address or unix:/path, never a public one."`
+}
+
+// TLS says where certificates come from.
+type TLS struct {
+	Mode     TLSMode `yaml:"mode" jsonschema_description:"auto = files where cert_file is given, acme for a public domain, else self-signed; or acme, files, self-signed, off."`
+	Email    string  `yaml:"email" jsonschema_description:"Contact for the certificate authority (acme)."`
+	CertFile string  `yaml:"cert_file" jsonschema_description:"PEM file with the certificate and its chain (files)."`
+	KeyFile  string  `yaml:"key_file" jsonschema_description:"PEM file with the private key (files)."`
+}
+
+// Turn is the relay.
+type Turn struct {
+	Realm            string           `yaml:"realm" jsonschema_description:"Realm of the credentials; empty means the domain, or rtcd."`
+	Secrets          List[string]     `yaml:"secrets" secret:"true" jsonschema_description:"Shared secrets of TURN REST credentials: the first signs, all verify."`
+	SecretFile       string           `yaml:"secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
+	AllowShortSecret bool             `yaml:"allow_short_secret" jsonschema_description:"Admit secrets of fewer than 32 bytes, which can be guessed offline."`
+	APIKeys          List[string]     `yaml:"api_keys" secret:"true" jsonschema_description:"Keys with which other programs may ask for credentials at /turn and /api/v1/ice-servers; empty means off."`
+	APIKeyFile       string           `yaml:"api_key_file" jsonschema_description:"File with those keys, one per line."`
+	ExternalIP       List[ExternalIP] `yaml:"external_ip" jsonschema_description:"Address that relayed traffic comes from, as the world sees it: auto = the default route's, an IP, dns:NAME, or a list with one per family."`
+	RelayPorts       PortRange        `yaml:"relay_ports" jsonschema_description:"UDP ports of relayed addresses, first-last."`
+	PortRest         Duration         `yaml:"port_rest" jsonschema_description:"How long a relay port rests after use; 0 = not at all."`
+	CredentialTTL    Duration         `yaml:"credential_ttl" jsonschema_description:"Lifetime of the credentials that rtcd hands out."`
+	StrictExpiry     bool             `yaml:"strict_expiry" jsonschema_description:"End allocations when their credential expires, instead of letting them finish."`
+	Peers            Peers            `yaml:"peers" jsonschema_description:"Whom clients may reach through the relay; allow is looked at first."`
+	Limits           TurnLimits       `yaml:"limits" jsonschema_description:"Bounds of the relay; 0 = unlimited."`
+}
+
+// Peers are the lists that decide on peers which are no relay address of ours.
+type Peers struct {
+	Allow List[PeerRule] `yaml:"allow" jsonschema_description:"Addresses or prefixes admitted even where deny names them."`
+	Deny  List[PeerRule] `yaml:"deny" jsonschema_description:"Addresses or prefixes refused; recommended = private, loopback, link-local and all other special-purpose blocks."`
+}
+
+// TurnLimits bound what clients of the relay can take.
+type TurnLimits struct {
+	AllocationsPerUser     Count   `yaml:"allocations_per_user" jsonschema_description:"Allocations of one user (the part of the username after the colon)."`
+	AllocationsPerIP       Count   `yaml:"allocations_per_ip" jsonschema_description:"Allocations of one IPv4 address or IPv6 /64."`
+	Allocations            Count   `yaml:"allocations" jsonschema_description:"Allocations in all."`
+	BandwidthPerAllocation Bitrate `yaml:"bandwidth_per_allocation" jsonschema_description:"Payload of one allocation, in each direction."`
+	PacketsPerAllocation   Count   `yaml:"packets_per_allocation" jsonschema_description:"Packets per second of one allocation, in each direction."`
+	Permissions            Count   `yaml:"permissions" jsonschema_description:"Permissions of one allocation."`
+	Channels               Count   `yaml:"channels" jsonschema_description:"Channels of one allocation."`
+	UnauthenticatedPerIP   Rate    `yaml:"unauthenticated_per_ip" jsonschema_description:"Error answers over UDP to requests without a valid password, per address."`
+	FailedLoginsPerIP      Rate    `yaml:"failed_logins_per_ip" jsonschema_description:"Answers to wrong passwords, per address."`
+	ConnectionsPerIP       Count   `yaml:"connections_per_ip" jsonschema_description:"TCP, TLS and DTLS connections of one address."`
+}
+
+// Signaling is the hub.
+type Signaling struct {
+	Auth            Auth            `yaml:"auth" jsonschema_description:"token = members need a join token, none = everybody may join."`
+	Public          bool            `yaml:"public" jsonschema_description:"With auth none: hand out credentials that reach any peer, not only this relay itself."`
+	TokenSecrets    List[string]    `yaml:"token_secrets" secret:"true" jsonschema_description:"Secrets of join tokens: the first signs, all verify."`
+	TokenSecretFile string          `yaml:"token_secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
+	Origins         List[Origin]    `yaml:"origins" jsonschema_description:"Web origins whose pages may connect: self, * or https://host."`
+	MaxMembers      Count           `yaml:"max_members" jsonschema_description:"Members of one room; 0 = unlimited."`
+	Limits          SignalingLimits `yaml:"limits" jsonschema_description:"Bounds of the native protocol; 0 = unlimited."`
+}
+
+// SignalingLimits bound what one member can take.
+type SignalingLimits struct {
+	MessageBytes Size  `yaml:"message_bytes" jsonschema_description:"Length of one message."`
+	Messages     Rate  `yaml:"messages" jsonschema_description:"Messages of one member."`
+	Burst        Count `yaml:"burst" jsonschema_description:"Messages that one member may send at once."`
+	Queue        Count `yaml:"queue" jsonschema_description:"Messages waiting for one member before it is closed as too slow."`
+}
+
+// Drain is the end of a process.
+type Drain struct {
+	Timeout Duration `yaml:"timeout" jsonschema_description:"How long live allocations may go on after SIGTERM; 0 = no limit."`
+	Min     Count    `yaml:"min" jsonschema_description:"End as soon as at most this many allocations are left."`
+}
+
+// Log is the log.
+type Log struct {
+	Level  LogLevel  `yaml:"level" jsonschema_description:"debug, info, warn or error."`
+	Format LogFormat `yaml:"format" jsonschema_description:"auto = text on a terminal, else json; or text, json."`
+}
+
+// Default returns the configuration of an empty file.
+func Default() Config {
+	return Config{
+		Check: AccessToken,
+		Listen: Listen{
+			HTTP:  List[Address]{":8080"},
+			Turn:  List[Address]{":3478"},
+			Admin: List[Address]{"127.0.0.1:9641"},
+		},
+		TLS: TLS{Mode: TLSAuto},
+		Turn: Turn{
+			ExternalIP:    List[ExternalIP]{ExternalAuto},
+			RelayPorts:    PortRange{49152, 65535},
+			PortRest:      Duration(120 * time.Second),
+			CredentialTTL: Duration(time.Hour),
+			Peers:         Peers{Deny: List[PeerRule]{PeersRecommended}},
+			Limits: TurnLimits{
+				AllocationsPerUser: 16, AllocationsPerIP: 64,
+				BandwidthPerAllocation: 20_000_000,
+				Permissions:            128, Channels: 64,
+				UnauthenticatedPerIP: Rate{10, time.Second},
+				FailedLoginsPerIP:    Rate{10, 10 * time.Second},
+				ConnectionsPerIP:     32,
+			},
+		},
+		Signaling: Signaling{
+			Auth:       AuthToken,
+			Origins:    List[Origin]{OriginSelf},
+			MaxMembers: 50,
+			Limits: SignalingLimits{
+				MessageBytes: 64 << 10, Messages: Rate{50, time.Second}, Burst: 200, Queue: 256,
+			},
+		},
+		Drain: Drain{Timeout: Duration(300 * time.Second)},
+		Log:   Log{Level: "info", Format: "auto"},
+	}
+}

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// secretFiles pairs each secret with the key that names a file of it.
+func (c *Config) secretFiles() []struct {
+	path, filePath string
+	list           *List[string]
+	file           string
+} {
+	return []struct {
+		path, filePath string
+		list           *List[string]
+		file           string
+	}{
+		{"turn.secrets", "turn.secret_file", &c.Turn.Secrets, c.Turn.SecretFile},
+		{"turn.api_keys", "turn.api_key_file", &c.Turn.APIKeys, c.Turn.APIKeyFile},
+		{"signaling.token_secrets", "signaling.token_secret_file", &c.Signaling.TokenSecrets, c.Signaling.TokenSecretFile},
+	}
+}
+
+// readSecretFiles fills in the secrets that are kept in files. A file without a
+// secret is a fault: falling back to another secret would hide the mistake.
+func (l *loader) readSecretFiles() {
+	for _, s := range l.secretFiles() {
+		if s.file == "" {
+			continue
+		}
+		if len(*s.list) > 0 {
+			l.fault(s.filePath, "%s is given too (%s); keep one of them", s.path, l.From[s.path])
+			continue
+		}
+		name := l.Resolve(s.file)
+		secrets, err := ReadSecrets(name)
+		if err != nil {
+			l.fault(s.filePath, "%s", err)
+			continue
+		}
+		*s.list = secrets
+		l.From[s.path] = Provenance{Source: name}
+		l.warnOpenFile(name)
+	}
+	if l.File != "" && len(l.data) > 0 && l.holdsSecret() {
+		l.warnOpenFile(l.File)
+	}
+}
+
+func (l *loader) holdsSecret() bool {
+	for _, f := range l.fields {
+		if f.Secret && l.From[f.Path].Line > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *loader) warnOpenFile(name string) {
+	if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o077 != 0 {
+		l.Warnings = append(l.Warnings, fmt.Sprintf("%s holds a secret and has mode %04o: others on this machine can read it; chmod 600 %s",
+			name, info.Mode().Perm(), name))
+	}
+}
+
+// Resolve returns the path of a file that a key names: relative to the file that
+// names it.
+func (l *Loaded) Resolve(name string) string {
+	if name == "" || filepath.IsAbs(name) || l.File == "" {
+		return name
+	}
+	return filepath.Join(filepath.Dir(l.File), name)
+}
+
+// ReadSecrets reads a file with one secret per line; empty lines and spaces around
+// a secret do not count.
+func ReadSecrets(name string) ([]string, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var secrets []string
+	for line := range strings.Lines(string(data)) {
+		if s := strings.TrimSpace(line); s != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	if len(secrets) == 0 {
+		return nil, fmt.Errorf("%s is empty: it must hold a secret", name)
+	}
+	return secrets, nil
+}

@@ -1,0 +1,207 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// minSecret is creds.MinSecret; this package imports nothing of ours.
+const minSecret = 32
+
+// validate checks what a value alone cannot show. Keys that already have a fault
+// are left alone.
+func (l *loader) validate() {
+	l.check("domain", func() {
+		if err := checkDomain(l.Domain); err != nil {
+			l.fault("domain", "%s", err)
+		}
+	})
+	l.validateListen()
+	l.validateTLS()
+	l.validateSecrets()
+	l.validateTurn()
+	l.validateSignaling()
+}
+
+func (l *loader) check(path string, f func()) {
+	if !l.broken[path] {
+		f()
+	}
+}
+
+func (l *loader) validateListen() {
+	taken := map[string]string{} // address → path, over TCP, which all of them use
+	for _, s := range l.listeners() {
+		l.check(s.path, func() {
+			for _, a := range s.addrs {
+				_, unix := a.Unix()
+				ap := a.AddrPort()
+				switch {
+				case s.path == "listen.admin" && !unix && !ap.Addr().IsLoopback():
+					l.fault(s.path, "%q can be reached from outside; use 127.0.0.1:9641 or unix:/path", a)
+				case s.path != "listen.admin" && unix:
+					l.fault(s.path, "%q: only admin can be a unix socket", a)
+				case taken[string(a)] != "" && (unix || ap.Port() != 0):
+					l.fault(s.path, "%q is taken by %s", a, taken[string(a)])
+				case strings.HasPrefix(s.path, "listen.turn") && l.Turn.RelayPorts.Contains(ap.Port()):
+					l.fault(s.path, "port %d lies within turn.relay_ports (%s)", ap.Port(), l.Turn.RelayPorts)
+				default:
+					taken[string(a)] = s.path
+				}
+			}
+		})
+	}
+}
+
+func (l *loader) listeners() []struct {
+	path  string
+	addrs []Address
+} {
+	return []struct {
+		path  string
+		addrs []Address
+	}{
+		{"listen.https", l.Listen.HTTPS},
+		{"listen.http", l.Listen.HTTP},
+		{"listen.turn", l.Listen.Turn},
+		{"listen.turns", l.Listen.Turns},
+		{"listen.admin", l.Listen.Admin},
+	}
+}
+
+func (l *loader) validateTLS() {
+	if l.broken["tls.mode"] {
+		return
+	}
+	files := l.TLS.CertFile != "" || l.TLS.KeyFile != ""
+	uses := l.TLS.Mode == TLSAuto || l.TLS.Mode == TLSFiles
+	switch {
+	case files && !uses:
+		l.fault("tls.mode", "%s does not use tls.cert_file and tls.key_file; did you mean \"files\"?", l.TLS.Mode)
+	case !files && l.TLS.Mode == TLSFiles:
+		l.fault("tls.mode", "files needs tls.cert_file and tls.key_file")
+	case files && l.TLS.KeyFile == "":
+		l.fault("tls.cert_file", "tls.key_file is missing")
+	case files && l.TLS.CertFile == "":
+		l.fault("tls.key_file", "tls.cert_file is missing")
+	}
+	if l.TLS.Mode == TLSACME && !IsPublicName(l.Domain) {
+		l.fault("tls.mode", "acme needs a public host name in domain")
+	}
+	if l.TLS.Mode == TLSOff {
+		for path, list := range map[string][]Address{"listen.https": l.Listen.HTTPS, "listen.turns": l.Listen.Turns} {
+			if len(list) > 0 {
+				l.fault(path, "tls.mode is off; write \"\" here too")
+			}
+		}
+	}
+}
+
+// TLSMode is tls.mode with auto decided: off where nothing listens with TLS.
+func (c *Config) TLSMode() TLSMode {
+	switch {
+	case len(c.Listen.HTTPS) == 0 && len(c.Listen.Turns) == 0:
+		return TLSOff
+	case c.TLS.Mode != TLSAuto:
+		return c.TLS.Mode
+	case c.TLS.CertFile != "":
+		return TLSFiles
+	case IsPublicName(c.Domain):
+		return TLSACME
+	}
+	return TLSSelfSigned
+}
+
+// IsPublicName tells whether a certificate authority could know the name: a host
+// name with a dot, not of a domain that is reserved for private use.
+func IsPublicName(domain string) bool {
+	if _, err := netip.ParseAddr(domain); err == nil || !strings.Contains(domain, ".") {
+		return false
+	}
+	for _, private := range []string{".local", ".localhost", ".internal", ".lan", ".home.arpa", ".test", ".invalid", ".example"} {
+		if strings.HasSuffix(strings.TrimSuffix(domain, "."), private) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *loader) validateSecrets() {
+	for _, s := range l.secretFiles() {
+		if l.broken[s.path] || l.broken[s.filePath] {
+			continue
+		}
+		for i, secret := range *s.list {
+			switch {
+			case secret == "":
+				l.fault(s.path, "entry %d is empty", i+1)
+			case slices.Contains((*s.list)[:i], secret):
+				l.fault(s.path, "entry %d is there twice", i+1)
+			case len(secret) < minSecret && !l.Turn.AllowShortSecret:
+				l.fault(s.path, "entry %d has %d bytes, want at least %d (openssl rand -hex 32), or turn.allow_short_secret: true",
+					i+1, len(secret), minSecret)
+			}
+		}
+	}
+	for _, secret := range l.Signaling.TokenSecrets {
+		if secret != "" && slices.Contains(l.Turn.Secrets, secret) {
+			l.fault("signaling.token_secrets", "the same as a TURN secret, which other programs know; join tokens need their own")
+		}
+	}
+}
+
+func (l *loader) validateTurn() {
+	l.check("turn.realm", func() {
+		if len(l.Turn.Realm) > 127 || strings.ContainsAny(l.Turn.Realm, "\"\\\r\n\x00") {
+			l.fault("turn.realm", "want at most 127 bytes without quotes or line breaks")
+		}
+	})
+	l.check("turn.external_ip", func() {
+		var v4, v6 int
+		for _, e := range l.Turn.ExternalIP {
+			if addr, ok := e.Addr(); ok && addr.Is4() {
+				v4++
+			} else if ok {
+				v6++
+			}
+		}
+		if v4 > 1 || v6 > 1 {
+			l.fault("turn.external_ip", "more than one address of a family; one of each is used")
+		}
+	})
+	l.check("turn.relay_ports", func() {
+		if l.Turn.RelayPorts.Min < 1024 {
+			l.fault("turn.relay_ports", "%s holds ports below 1024, which belong to system services", l.Turn.RelayPorts)
+		}
+	})
+	l.check("turn.credential_ttl", func() {
+		if l.Turn.CredentialTTL < Duration(time.Minute) {
+			l.fault("turn.credential_ttl", "%s is shorter than a minute: calls could not be set up with it", l.Turn.CredentialTTL)
+		}
+	})
+	l.check("turn.peers.allow", func() {
+		if slices.Contains(l.Turn.Peers.Allow, PeersRecommended) {
+			l.fault("turn.peers.allow", "recommended is a list of peers to deny")
+		}
+	})
+}
+
+func (l *loader) validateSignaling() {
+	l.check("signaling.public", func() {
+		if l.Signaling.Public && l.Signaling.Auth != AuthNone {
+			l.fault("signaling.public", "has a meaning only with signaling.auth: none")
+		}
+	})
+	l.check("signaling.max_members", func() {
+		if l.Signaling.MaxMembers == 1 {
+			l.fault("signaling.max_members", "a room of one member is of no use; write 2 or more, or 0 for unlimited")
+		}
+	})
+	l.check("signaling.limits.message_bytes", func() {
+		if n := l.Signaling.Limits.MessageBytes; n > 0 && n < 4<<10 {
+			l.fault("signaling.limits.message_bytes", "%s is too little for a session description; want at least 4KiB", n)
+		}
+	})
+}
