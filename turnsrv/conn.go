@@ -1,0 +1,344 @@
+package turnsrv
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"rtcd/turnsrv/relay"
+)
+
+// conn is one client connection over TCP, TLS or DTLS: a reader that asks the
+// table, and a writer with a bounded queue.
+type conn struct {
+	srv    *Server
+	client *relay.Client
+	raw    net.Conn // below TLS or DTLS, so that closing never waits for a peer
+	nc     net.Conn // what is read and written
+
+	accepted      time.Time
+	authenticated bool      // the gate knows; the reader's
+	deadline      time.Time // for reading, as set; the reader's
+	lastFrame     time.Time // the reader's
+
+	mu    sync.Mutex // guards queue and ends
+	queue []byte     // frames that wait to be written
+	ends  []int      // DTLS: the end of each frame in queue, since a record is a message
+
+	wake chan struct{} // tells the writer that something waits
+	done chan struct{} // closed by close
+	once sync.Once
+}
+
+// Read buffer sizes of a stream, in bytes. A connection that keeps filling its
+// buffer gets a larger one, so that bulk takes few calls and idle ones little memory.
+const (
+	firstReadBuffer = 2 * maxAnonymousFrame
+	lastReadBuffer  = 2 * (64 << 10)
+	maxRecord       = 8192  // of what pion/dtls reads
+	maxSendRecord   = 16384 // of a DTLS record, RFC 6347 section 4.1
+)
+
+func newConn(s *Server, tr relay.Transport, raw, nc net.Conn) *conn {
+	c := &conn{
+		srv: s, raw: raw, nc: nc, accepted: time.Now(),
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	c.client = relay.NewConnection(addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr()), tr, c)
+	return c
+}
+
+// addrPort returns the address of a socket, unmapped and without zone.
+func addrPort(a net.Addr) netip.AddrPort {
+	var ap netip.AddrPort
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	case *net.UDPAddr:
+		ap = a.AddrPort()
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}
+
+// serve is the life of a connection, on its reader's goroutine. It returns when the
+// writer has ended too and the table has forgotten the client.
+func (c *conn) serve() {
+	var writer sync.WaitGroup
+	defer func() {
+		c.close()
+		writer.Wait()
+		if c.nc != c.raw && !c.client.Transport.Stream() {
+			c.nc.Close() // DTLS has goroutines of its own
+		}
+		c.srv.do(func(r *round) { r.srv.table.ClientGone(r.time(), c.client, &r.batch) })
+	}()
+	c.lastFrame = c.accepted
+	if err := c.handshake(); err != nil {
+		c.srv.ends.count(errHandshake)
+		return
+	}
+	// The connection owns its writer; close ends it.
+	writer.Go(c.write)
+	var err error
+	if c.client.Transport.Stream() {
+		err = c.readStream()
+	} else {
+		err = c.readMessages()
+	}
+	c.srv.ends.count(err)
+}
+
+// handshake does that of TLS or DTLS, within the time that a client has to
+// authenticate.
+func (c *conn) handshake() error {
+	h, ok := c.nc.(interface{ HandshakeContext(context.Context) error })
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.srv.opt.Limits.Handshake)
+	defer cancel()
+	stop := context.AfterFunc(ctx, c.close)
+	defer stop()
+	return h.HandshakeContext(ctx)
+}
+
+// close ends the connection from any goroutine; the reader does the rest.
+func (c *conn) close() {
+	c.once.Do(func() {
+		close(c.done)
+		c.raw.Close()
+	})
+}
+
+// readStream reads frames of TCP or TLS until the connection ends.
+func (c *conn) readStream() error {
+	buf := make([]byte, firstReadBuffer)
+	have := 0             // bytes in buf
+	var partial time.Time // when the first byte of an incomplete frame came
+	for {
+		c.setReadDeadline(partial)
+		n, err := c.nc.Read(buf[have:])
+		if n == 0 && err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				if err = c.late(partial); err == nil {
+					continue
+				}
+			}
+			return err
+		}
+		have += n
+		used, err := c.frames(buf[:have])
+		if err != nil {
+			return err
+		}
+		full := have == len(buf)
+		have = copy(buf, buf[used:have])
+		if used > 0 || partial.IsZero() {
+			partial = time.Time{}
+			if have > 0 {
+				partial = time.Now()
+			}
+		}
+		if full && c.authenticated && len(buf) < lastReadBuffer {
+			buf = append(make([]byte, 0, 2*len(buf)), buf[:have]...)
+			buf = buf[:cap(buf)]
+		}
+	}
+}
+
+// frames hands all whole frames in buf to the table, in one round, and returns how
+// many bytes they took.
+func (c *conn) frames(buf []byte) (used int, err error) {
+	if n, err := ScanFrame(buf, c.maxFrame()); n == 0 {
+		return 0, err
+	}
+	ok := c.srv.do(func(r *round) {
+		for {
+			var n int
+			if n, err = ScanFrame(buf[used:], c.maxFrame()); n == 0 {
+				return
+			}
+			r.srv.table.HandleClient(r.time(), c.client, buf[used:used+n], 0, &r.batch)
+			used += n
+		}
+	})
+	if !ok {
+		return used, errPanicked
+	}
+	c.sawFrame()
+	return used, err
+}
+
+func (c *conn) maxFrame() int {
+	if c.client.Authenticated() {
+		return maxFrame
+	}
+	return maxAnonymousFrame
+}
+
+// readMessages reads the records of DTLS, a message each, until the connection ends.
+func (c *conn) readMessages() error {
+	buf := make([]byte, maxRecord)
+	for {
+		c.setReadDeadline(time.Time{})
+		n, err := c.nc.Read(buf)
+		if err != nil {
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				if err = c.late(time.Time{}); err == nil {
+					continue
+				}
+			}
+			return err
+		}
+		if !c.srv.do(func(r *round) { r.srv.table.HandleClient(r.time(), c.client, buf[:n], 0, &r.batch) }) {
+			return errPanicked
+		}
+		c.sawFrame()
+	}
+}
+
+// sawFrame notes that the client is alive, and tells the gate when it is known.
+func (c *conn) sawFrame() {
+	c.lastFrame = time.Now()
+	if !c.authenticated && c.client.Authenticated() {
+		c.authenticated = true
+		c.srv.gate.authenticated(c.client.Addr.Addr())
+	}
+}
+
+// setReadDeadline sets when reading has lasted too long, unless what is set is
+// close enough: setting it is not free.
+func (c *conn) setReadDeadline(partial time.Time) {
+	at := c.readBy(partial)
+	if d := at.Sub(c.deadline); d < 0 || d > c.srv.opt.Limits.Frame/16 {
+		c.deadline = at
+		c.nc.SetReadDeadline(at)
+	}
+}
+
+// readBy is the time until which the client may keep silent.
+func (c *conn) readBy(partial time.Time) time.Time {
+	l := &c.srv.opt.Limits
+	at := c.lastFrame.Add(l.Idle)
+	if !c.authenticated {
+		at = c.accepted.Add(l.Handshake)
+	}
+	if !partial.IsZero() {
+		if by := partial.Add(l.Frame); by.Before(at) {
+			at = by
+		}
+	}
+	return at
+}
+
+// late judges a passed deadline: nil means that the client may go on.
+func (c *conn) late(partial time.Time) error {
+	c.deadline = time.Time{}
+	l, now := &c.srv.opt.Limits, time.Now()
+	switch {
+	case !partial.IsZero() && !now.Before(partial.Add(l.Frame)):
+		return errSlowFrame
+	case !c.authenticated && !now.Before(c.accepted.Add(l.Handshake)):
+		return errUnauthenticated
+	case c.client.HasAllocation():
+		c.lastFrame = now
+		return nil
+	case !now.Before(c.lastFrame.Add(l.Idle)):
+		return errIdle
+	}
+	return nil
+}
+
+// enqueue takes one message for the client, copying it, and reports whether its
+// writer has to be told. A client that reads too slowly loses what does not fit:
+// nobody else waits for it.
+func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
+	n := len(m.Head) + len(m.Body) + int(m.Pad)
+	message := !c.client.Transport.Stream()
+	if message && n > maxSendRecord {
+		counts.Drops[relay.TooLarge]++
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue)+n > c.srv.opt.Limits.Queue {
+		counts.Drops[relay.QueueFull]++
+		return false
+	}
+	wake = len(c.queue) == 0
+	c.queue = append(append(c.queue, m.Head...), m.Body...)
+	c.queue = append(c.queue, padding[:m.Pad]...)
+	if message {
+		c.ends = append(c.ends, len(c.queue))
+	}
+	return wake
+}
+
+var padding [4]byte
+
+// wakeWriter tells the writer that there is something in the queue.
+func (c *conn) wakeWriter() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write is the life of the writer: it takes all that waits and writes it at once.
+func (c *conn) write() {
+	defer c.close()
+	defer func() {
+		if v := recover(); v != nil {
+			c.srv.panicked(v)
+		}
+	}()
+	var spare []byte
+	var spareEnds []int
+	for {
+		select {
+		case <-c.wake:
+		case <-c.done:
+			return
+		}
+		c.mu.Lock()
+		queue, ends := c.queue, c.ends
+		c.queue, c.ends = spare[:0], spareEnds[:0]
+		c.mu.Unlock()
+		c.nc.SetWriteDeadline(time.Now().Add(c.srv.opt.Limits.Write))
+		if err := c.writeAll(queue, ends); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				c.srv.ends.count(errSlowReader)
+			}
+			return
+		}
+		spare, spareEnds = keep(queue), ends
+	}
+}
+
+// keep returns a buffer for use again unless it has grown large.
+func keep(b []byte) []byte {
+	if cap(b) > 64<<10 {
+		return nil
+	}
+	return b
+}
+
+func (c *conn) writeAll(queue []byte, ends []int) error {
+	if c.client.Transport.Stream() {
+		_, err := c.nc.Write(queue)
+		return err
+	}
+	from := 0
+	for _, to := range ends {
+		if _, err := c.nc.Write(queue[from:to]); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package turnsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/logging"
+	"github.com/pion/transport/v4/deadline"
+
+	"rtcd/turnsrv/relay"
+	"rtcd/turnsrv/udp"
+)
+
+// dtlsListener sorts the datagrams of one UDP socket by client and hands them to
+// pion/dtls, a connection each. The gate bounds those whose handshake is not done.
+type dtlsListener struct {
+	srv  *Server
+	sock *udp.Socket
+	opts []dtls.ServerOption
+
+	mu    sync.Mutex // guards paths
+	paths map[pathKey]*dtlsPath
+}
+
+type pathKey struct {
+	client netip.AddrPort
+	local  netip.Addr
+}
+
+func listenDTLS(s *Server, a netip.AddrPort, c *tls.Config) (*dtlsListener, error) {
+	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
+	l := &dtlsListener{srv: s, paths: map[pathKey]*dtlsPath{}, opts: []dtls.ServerOption{
+		dtls.WithLoggerFactory(quiet),
+		dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (*tls.Certificate, error) {
+			return certificate(c, h.ServerName)
+		}),
+	}}
+	var err error
+	l.sock, err = s.loop.Listen(a, l)
+	return l, err
+}
+
+// certificate chooses one for a server name as package tls does.
+func certificate(c *tls.Config, name string) (*tls.Certificate, error) {
+	hello := &tls.ClientHelloInfo{
+		ServerName:        name,
+		SupportedVersions: []uint16{tls.VersionTLS12},
+		SignatureSchemes: []tls.SignatureScheme{
+			tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.PSSWithSHA256, tls.PKCS1WithSHA256, tls.Ed25519,
+		},
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		},
+		SupportedCurves: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384},
+		SupportedPoints: []uint8{0},
+	}
+	if c.GetCertificate != nil {
+		if cert, err := c.GetCertificate(hello); cert != nil || err != nil {
+			return cert, err
+		}
+	}
+	for i := range c.Certificates {
+		if hello.SupportsCertificate(&c.Certificates[i]) == nil {
+			return &c.Certificates[i], nil
+		}
+	}
+	if len(c.Certificates) > 0 {
+		return &c.Certificates[0], nil
+	}
+	return nil, errNoCertificate
+}
+
+var errNoCertificate = errors.New("no certificate")
+
+// packet takes what came in from one client. It must not block.
+func (l *dtlsListener) packet(from netip.AddrPort, to netip.Addr, b []byte, seg int) {
+	if !to.IsValid() {
+		to = l.sock.Addr.Addr()
+	}
+	if seg <= 0 {
+		seg = max(len(b), 1)
+	}
+	for ; len(b) > 0; b = b[min(seg, len(b)):] {
+		l.datagram(pathKey{from, to}, b[:min(seg, len(b))])
+	}
+}
+
+func (l *dtlsListener) datagram(key pathKey, b []byte) {
+	l.mu.Lock()
+	p := l.paths[key]
+	l.mu.Unlock()
+	if p != nil {
+		p.deliver(b)
+		return
+	}
+	if !isClientHello(b) {
+		return
+	}
+	p = newDTLSPath(l, key)
+	p.deliver(b)
+	l.srv.admit(p, func() *conn {
+		l.mu.Lock()
+		l.paths[key] = p
+		l.mu.Unlock()
+		return newConn(l.srv, relay.DTLS, p, &lazyDTLS{path: p})
+	})
+}
+
+// isClientHello reports whether a datagram begins with the first message of a
+// handshake: content type 22, version {254, 253…255}, epoch 0, and at byte 13 the
+// handshake type 1 (RFC 6347 sections 4.1 and 4.2.2).
+func isClientHello(b []byte) bool {
+	return len(b) > 25 && b[0] == 22 && b[1] == 254 && b[3] == 0 && b[4] == 0 && b[13] == 1
+}
+
+// dtlsPath is the datagrams between one client and us, as pion/dtls wants them: a
+// net.PacketConn that knows one peer.
+type dtlsPath struct {
+	l    *dtlsListener
+	key  pathKey
+	in   chan []byte
+	done chan struct{}
+	once sync.Once
+	read *deadline.Deadline
+}
+
+// pathQueue bounds the datagrams of one client that wait for decryption.
+const pathQueue = 128
+
+func newDTLSPath(l *dtlsListener, key pathKey) *dtlsPath {
+	return &dtlsPath{
+		l: l, key: key,
+		in: make(chan []byte, pathQueue), done: make(chan struct{}), read: deadline.New(),
+	}
+}
+
+// deliver queues a copy of a datagram, or drops it when the queue is full.
+func (p *dtlsPath) deliver(b []byte) {
+	select {
+	case p.in <- append([]byte(nil), b...):
+	default:
+		p.l.srv.shellDrops.Drop(relay.QueueFull, 1)
+	}
+}
+
+func (p *dtlsPath) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case d := <-p.in:
+		return copy(b, d), p.RemoteAddr(), nil
+	case <-p.done:
+		return 0, nil, net.ErrClosed
+	case <-p.read.Done():
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+}
+
+func (p *dtlsPath) WriteTo(b []byte, _ net.Addr) (int, error) {
+	select {
+	case <-p.done:
+		return 0, net.ErrClosed
+	default:
+	}
+	r := p.l.srv.takeRound()
+	defer p.l.srv.putRound(r)
+	r.w.Send(p.l.sock, udp.Message{To: p.key.client, From: p.key.local, Body: b})
+	r.w.Flush()
+	return len(b), nil
+}
+
+func (p *dtlsPath) Close() error {
+	p.once.Do(func() {
+		close(p.done)
+		p.read.Set(time.Time{}) // stops its timer
+		p.l.mu.Lock()
+		defer p.l.mu.Unlock()
+		if p.l.paths[p.key] == p {
+			delete(p.l.paths, p.key)
+		}
+	})
+	return nil
+}
+
+func (p *dtlsPath) LocalAddr() net.Addr {
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.key.local, p.l.sock.Addr.Port()))
+}
+func (p *dtlsPath) RemoteAddr() net.Addr              { return net.UDPAddrFromAddrPort(p.key.client) }
+func (p *dtlsPath) SetDeadline(t time.Time) error     { return p.SetReadDeadline(t) }
+func (p *dtlsPath) SetReadDeadline(t time.Time) error { p.read.Set(t); return nil }
+func (p *dtlsPath) SetWriteDeadline(time.Time) error  { return nil }
+func (p *dtlsPath) Read(b []byte) (int, error)        { n, _, err := p.ReadFrom(b); return n, err }
+func (p *dtlsPath) Write(b []byte) (int, error)       { return p.WriteTo(b, nil) }
+
+// lazyDTLS is the net.Conn above a path. pion/dtls prepares much for a connection,
+// so that is left to the connection's own goroutine: HandshakeContext.
+type lazyDTLS struct {
+	path *dtlsPath
+	*dtls.Conn
+}
+
+func (d *lazyDTLS) HandshakeContext(ctx context.Context) (err error) {
+	d.Conn, err = dtls.ServerWithOptions(d.path, d.path.RemoteAddr(), d.path.l.opts...)
+	if err != nil {
+		return err
+	}
+	return d.Conn.HandshakeContext(ctx)
+}
+
+// Close ends pion's goroutines.
+func (d *lazyDTLS) Close() error {
+	if d.Conn == nil {
+		return nil
+	}
+	return d.Conn.Close()
+}
+
+func (d *lazyDTLS) RemoteAddr() net.Addr { return d.path.RemoteAddr() }
+func (d *lazyDTLS) LocalAddr() net.Addr  { return d.path.LocalAddr() }

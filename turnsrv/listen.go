@@ -1,0 +1,194 @@
+package turnsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"rtcd/turnsrv/relay"
+	"rtcd/turnsrv/udp"
+)
+
+// streamListener accepts TCP or TLS connections.
+type streamListener struct {
+	transport relay.Transport
+	ln        net.Listener
+	tls       *tls.Config // nil for TCP
+}
+
+// Listen binds every listener, before anything is served. When one cannot be bound
+// none is, and the error names it. It may be called once.
+func (s *Server) Listen(ctx context.Context) (err error) {
+	if s.listening {
+		return errListening
+	}
+	s.listening = true
+	defer func() {
+		if err != nil {
+			s.closeListeners()
+		}
+	}()
+	for _, l := range s.opt.Listeners {
+		addrs, err := l.addrs()
+		if err != nil {
+			return err
+		}
+		for i, a := range addrs {
+			if i == 1 { // the second wildcard has the port of the first
+				a = netip.AddrPortFrom(a.Addr(), s.bound[len(s.bound)-1].addr.Port())
+			}
+			err := s.bind(l, a)
+			switch {
+			case err == nil:
+			case i == 1 && !isTaken(err):
+				s.opt.Logger.Info("no IPv6 for a listener", "listener", l.String(), "error", err)
+			default:
+				return describe(l, a, err)
+			}
+		}
+	}
+	s.policyMu.Lock()
+	defer s.policyMu.Unlock()
+	s.applyPolicyLocked(ownAddrs())
+	return nil
+}
+
+func (s *Server) bind(l Listener, a netip.AddrPort) error {
+	var addr netip.AddrPort
+	switch l.Transport {
+	case relay.UDP:
+		sock, err := s.loop.Listen(a, nil)
+		if err != nil {
+			return err
+		}
+		addr = sock.Addr
+	case relay.DTLS:
+		d, err := listenDTLS(s, a, l.TLS)
+		if err != nil {
+			return err
+		}
+		addr = d.sock.Addr
+	default:
+		ln, err := s.opt.Listen(a)
+		if err != nil {
+			return err
+		}
+		addr = addrPort(ln.Addr())
+		sl := &streamListener{transport: l.Transport, ln: ln}
+		if l.Transport == relay.TLS {
+			sl.tls = atLeastTLS12(l.TLS)
+		}
+		s.streams = append(s.streams, sl)
+	}
+	s.bound = append(s.bound, bound{l.Transport, addr})
+	return nil
+}
+
+func atLeastTLS12(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	return c
+}
+
+func isTaken(err error) bool {
+	return errors.Is(err, udp.ErrTaken) || errors.Is(err, syscall.EADDRINUSE)
+}
+
+// describe makes an error that names the port.
+func describe(l Listener, a netip.AddrPort, err error) error {
+	if isTaken(err) {
+		return fmt.Errorf("cannot listen on %v %v: another program uses port %d: %w", l.Transport, a, a.Port(), err)
+	}
+	return fmt.Errorf("cannot listen on %v %v: %w", l.Transport, a, err)
+}
+
+// Close closes the listeners of a server that is not going to Run.
+func (s *Server) Close() { s.closeListeners() }
+
+func (s *Server) closeListeners() {
+	s.loop.Close()
+	for _, l := range s.streams {
+		l.ln.Close()
+	}
+}
+
+// listenTCP listens for one family only.
+func listenTCP(a netip.AddrPort) (net.Listener, error) {
+	network := "tcp4"
+	if a.Addr().Is6() {
+		network = "tcp6"
+	}
+	lc := net.ListenConfig{Control: streamSockopts}
+	return lc.Listen(context.Background(), network, a.String())
+}
+
+// accept takes connections until ctx is done. No error ends it: without
+// descriptors it waits, up to a second, until there are some again.
+func (s *Server) accept(ctx context.Context, l *streamListener) {
+	const shortest, longest = 5 * time.Millisecond, time.Second
+	delay := shortest
+	for {
+		nc, err := l.ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				nc.Close()
+			}
+			return
+		}
+		if err != nil {
+			s.acceptErrors.Add(1)
+			s.sampled.warn("cannot accept a connection", "listener", l.ln.Addr().String(), "error", err)
+			select {
+			case <-time.After(delay):
+			case <-ctx.Done():
+			}
+			delay = min(2*delay, longest)
+			continue
+		}
+		delay = shortest
+		s.admit(nc, func() *conn {
+			if l.tls == nil {
+				return newConn(s, l.transport, nc, nc)
+			}
+			return newConn(s, l.transport, nc, tls.Server(nc, l.tls))
+		})
+	}
+}
+
+// admit serves a connection if the gate lets it in, else closes it.
+func (s *Server) admit(nc net.Conn, make func() *conn) {
+	ip := addrPort(nc.RemoteAddr()).Addr()
+	if why := s.gate.enter(ip); why != "" {
+		s.countRefused(why)
+		nc.Close()
+		return
+	}
+	c := make()
+	if !s.keepConn(c) {
+		s.gate.leave(ip, false)
+		nc.Close()
+		return
+	}
+	// Run owns the connection; its end, or shutdown, ends it.
+	s.tasks.Go(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				s.panicked(v)
+			}
+			s.dropConn(c)
+			s.gate.leave(ip, c.authenticated)
+		}()
+		c.serve()
+	})
+}
+
+func (s *Server) countRefused(why string) {
+	n, _ := s.refused.LoadOrStore(why, new(atomic.Uint64))
+	n.(*atomic.Uint64).Add(1)
+}

@@ -1,0 +1,114 @@
+package turnsrv
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"rtcd/turnsrv/relay"
+	"rtcd/turnsrv/udp"
+)
+
+// Options are fixed at the birth of a Server; zero values mean the defaults.
+type Options struct {
+	Listeners []Listener
+	Realm     string       // must not be empty
+	Keys      relay.Keys   // must not be nil; see Credentials
+	NonceKey  []byte       // at least 16 bytes; the same key lets nonces outlive a restart
+	Policy    relay.Policy // what SetPolicy may change later
+	Limits    Limits
+	Logger    *slog.Logger // default slog.Default()
+
+	// OnEvent is told each step in the life of an allocation. It is called on the
+	// goroutine that relays: it must not block nor call the Server.
+	OnEvent func(relay.Event)
+
+	// UDP says how datagrams are read and written.
+	UDP udp.Options
+	// Listen makes stream listeners in place of TCP, for tests.
+	Listen func(netip.AddrPort) (net.Listener, error)
+}
+
+// Listener is one address for clients.
+type Listener struct {
+	Transport relay.Transport
+	Addr      string      // "IP:port"; without an IP all addresses of both families; port 0 chooses one
+	TLS       *tls.Config // for TLS and DTLS; TLS 1.2 is the least
+}
+
+// String names the listener for errors and logs: "tcp 0.0.0.0:3478".
+func (l Listener) String() string { return l.Transport.String() + " " + l.Addr }
+
+// Limits bound connections (TCP, TLS, DTLS). Zero means the default.
+type Limits struct {
+	ConnectionsPerIP int // not yet authenticated ones, per IPv4 address or IPv6 /64; default 32
+	Unauthenticated  int // not yet authenticated ones in all; default 1024
+	Connections      int // in all; default 16384
+
+	Handshake time.Duration // from accept to the first authenticated request; default 10 s
+	Frame     time.Duration // from the first to the last byte of a frame; default 5 s
+	Write     time.Duration // for one write; default 5 s
+	Idle      time.Duration // without allocation and without a frame; default 10 min
+	Queue     int           // bytes that wait to be written to one client; default 256 KiB
+}
+
+func (o Options) withDefaults() (Options, error) {
+	for _, l := range o.Listeners {
+		if (l.Transport == relay.TLS || l.Transport == relay.DTLS) && l.TLS == nil {
+			return o, fmt.Errorf("listener %v: no TLS configuration", l)
+		}
+		if _, err := l.addrs(); err != nil {
+			return o, err
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.UDP.Logger == nil {
+		o.UDP.Logger = o.Logger
+	}
+	if o.Listen == nil {
+		o.Listen = listenTCP
+	}
+	l := &o.Limits
+	setDefault(&l.ConnectionsPerIP, 32)
+	setDefault(&l.Unauthenticated, 1024)
+	setDefault(&l.Connections, 16384)
+	setDefault(&l.Handshake, 10*time.Second)
+	setDefault(&l.Frame, 5*time.Second)
+	setDefault(&l.Write, 5*time.Second)
+	setDefault(&l.Idle, 10*time.Minute)
+	setDefault(&l.Queue, 256<<10)
+	return o, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// addrs returns what to bind: one address, or the wildcards of both families, of
+// which the second need not work.
+func (l Listener) addrs() ([]netip.AddrPort, error) {
+	if port, ok := strings.CutPrefix(l.Addr, ":"); ok {
+		four, err := netip.ParseAddrPort("0.0.0.0:" + port)
+		if err != nil {
+			return nil, fmt.Errorf("listener %v: %w", l, errBadAddr)
+		}
+		return []netip.AddrPort{four, netip.AddrPortFrom(netip.IPv6Unspecified(), four.Port())}, nil
+	}
+	a, err := netip.ParseAddrPort(l.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listener %v: %w", l, errBadAddr)
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(a.Addr().Unmap(), a.Port())}, nil
+}
+
+var errBadAddr = errors.New("want IP:port or :port")
