@@ -217,8 +217,10 @@ func (t *Table) Tick(now Now, b *Batch) {
 		mu.Lock()
 		switch {
 		case a.closed:
-		case a.expires.Load() == 0 || a.live(now):
-			t.lifetimes.set(a, max(time.Duration(a.expires.Load()), now.Mono+pendingLook))
+		case a.expires.Load() == 0:
+			t.lifetimes.set(a, now.Mono+pendingLook)
+		case a.live(now):
+			t.lifetimes.set(a, time.Duration(a.expires.Load()))
 		default:
 			t.closeLocked(now, a, "expired", b)
 		}
