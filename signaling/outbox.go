@@ -1,0 +1,129 @@
+package signaling
+
+import "slices"
+
+// Frame is one event on its way to a member. Seq is 0 for what is not numbered,
+// and therefore not repeated after a resume.
+type Frame struct {
+	Seq   uint64
+	Event *Event
+}
+
+// outbox is a member's queue: what was sent but not yet acknowledged, then what
+// waits to be sent. Both parts are bounded by count and by bytes. A full waiting
+// part is the member's end; from a full sent part the oldest is forgotten, and
+// then a client that did not see it cannot resume.
+//
+//	frames  [ sent, sent, sent | waiting, waiting ]
+//	                            next
+type outbox struct {
+	frames []Frame
+	next   int // index of the first waiting frame
+	seq    uint64
+	floor  uint64 // everything up to this number is forgotten
+
+	sentBytes, waitingBytes int
+}
+
+// push appends e and says whether there was room.
+func (o *outbox) push(e *Event, numbered bool, limit Limits) bool {
+	size := e.size()
+	if len(o.frames)-o.next >= limit.Queue || o.waitingBytes+size > limit.QueueBytes && o.waitingBytes > 0 {
+		return false
+	}
+	f := Frame{Event: e}
+	if numbered {
+		o.seq++
+		f.Seq = o.seq
+	}
+	o.frames = append(o.frames, f)
+	o.waitingBytes += size
+	return true
+}
+
+// unshift puts e, without a number, before everything that waits.
+func (o *outbox) unshift(e *Event) {
+	o.frames = slices.Insert(o.frames, o.next, Frame{Event: e})
+	o.waitingBytes += e.size()
+}
+
+// take appends at most n waiting frames to batch and counts them as sent.
+func (o *outbox) take(batch []Frame, n int, limit Limits) []Frame {
+	n = min(n, len(o.frames)-o.next)
+	batch = append(batch, o.frames[o.next:o.next+n]...)
+	kept := o.frames[:o.next]
+	for _, f := range o.frames[o.next : o.next+n] {
+		o.waitingBytes -= f.Event.size()
+		if f.Seq != 0 {
+			kept = append(kept, f) // writes at or before where it reads
+			o.sentBytes += f.Event.size()
+		}
+	}
+	sent := len(kept)
+	o.frames = o.closeGap(kept, o.frames[o.next+n:])
+	o.next = sent
+	for o.next > limit.Queue || o.sentBytes > limit.QueueBytes && o.next > 0 {
+		o.forget(1)
+	}
+	return batch
+}
+
+// closeGap moves tail behind kept and clears what is left over.
+func (o *outbox) closeGap(kept, tail []Frame) []Frame {
+	all := append(kept, tail...)
+	clear(o.frames[len(all):])
+	if len(all) == 0 {
+		return nil // an idle member costs nothing
+	}
+	return all
+}
+
+// forget drops the n oldest sent frames.
+func (o *outbox) forget(n int) {
+	if n == 0 {
+		return
+	}
+	for _, f := range o.frames[:n] {
+		o.sentBytes -= f.Event.size()
+		o.floor = f.Seq
+	}
+	rest := copy(o.frames, o.frames[n:])
+	clear(o.frames[rest:])
+	o.frames = o.frames[:rest]
+	o.next -= n
+	if rest == 0 {
+		o.frames = nil
+	}
+}
+
+// ack forgets what the client says it has seen.
+func (o *outbox) ack(seq uint64) {
+	n := 0
+	for n < o.next && o.frames[n].Seq <= seq {
+		n++
+	}
+	o.forget(n)
+}
+
+// rewind makes everything after seq wait again, and says whether all of it is
+// still there. What is not numbered is dropped: it was meant for the old socket.
+func (o *outbox) rewind(seq uint64) bool {
+	if seq < o.floor || seq > o.seq {
+		return false
+	}
+	o.ack(seq)
+	kept := o.frames[:0]
+	o.sentBytes, o.waitingBytes = 0, 0
+	for _, f := range o.frames {
+		if f.Seq != 0 {
+			kept = append(kept, f)
+			o.waitingBytes += f.Event.size()
+		}
+	}
+	clear(o.frames[len(kept):])
+	o.frames, o.next = kept, 0
+	return true
+}
+
+// discard drops everything: the session is over.
+func (o *outbox) discard() { *o = outbox{seq: o.seq, floor: o.seq} }

@@ -1,0 +1,86 @@
+package signaling
+
+import (
+	"time"
+)
+
+// receive takes one frame of the native protocol that came over l. It says
+// whether l is still the session's link.
+func (s *Session) receive(l *link, data []byte) bool {
+	s.recv.Lock()
+	defer s.recv.Unlock()
+	now := time.Now()
+	m, err := ParseMessage(data)
+	s.mu.Lock()
+	if s.over || s.link != l {
+		s.mu.Unlock()
+		return false
+	}
+	s.heard = true
+	if m.Seq > 0 {
+		s.out.ack(m.Seq)
+	}
+	s.mu.Unlock()
+	if m.Type != TypePing && m.Type != TypeHello {
+		s.got++
+	}
+	switch {
+	case !s.rate.AllowN(now, 1):
+		s.overRate(now, &m)
+	case err != nil:
+		s.hub.metrics.received.WithLabelValues("bad").Inc()
+		s.tell(errorEvent(&m, err), true)
+	default:
+		s.hub.metrics.received.WithLabelValues(m.Type).Inc()
+		s.take(now, &m)
+	}
+	return true
+}
+
+// overRate refuses a message, and ends the session of one that goes on.
+func (s *Session) overRate(now time.Time, m *Message) {
+	if !s.mercy.AllowN(now, 1) {
+		s.expel(ReasonLimits, CloseRate, "too many messages", false, true)
+		return
+	}
+	s.tell(errorEvent(m, refuse(CodeRate, "too many messages")), true)
+}
+
+// take carries out a message; s.recv is held.
+func (s *Session) take(now time.Time, m *Message) {
+	switch m.Type {
+	case TypeHello:
+		s.expel(ReasonLimits, CloseProtocol, "a second hello", false, false)
+	case TypePing:
+		s.tell(&Event{Type: TypePong, Re: m.ID, Got: s.got}, false)
+	case TypeICE:
+		s.ice(now, m)
+	default:
+		s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+			return t.Apply(now, s.member, m, out)
+		})
+	}
+}
+
+// Apply carries out a message of a dialect's client, whose form the dialect has
+// checked. Answers and events come over the session's Transport.
+func (s *Session) Apply(m Message) {
+	s.recv.Lock()
+	defer s.recv.Unlock()
+	s.hub.metrics.received.WithLabelValues(m.Type).Inc()
+	s.take(time.Now(), &m)
+}
+
+// ice answers with credentials, which only a member of a room gets.
+func (s *Session) ice(now time.Time, m *Message) {
+	member := true
+	s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+		if member = len(s.member.seats) > 0; member {
+			s.pushICE(now, m.ID)
+		}
+		return out
+	})
+	if !member {
+		s.tell(errorEvent(m, refuse(CodeForbidden, "credentials go to members of a room")), true)
+	}
+}

@@ -1,0 +1,336 @@
+package signaling
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Transport carries a session's events to its client: a WebSocket of the native
+// protocol, or what a dialect speaks.
+type Transport interface {
+	// Send writes the batch in order, best in one flush, and returns within a
+	// bounded time. There is one call at a time. TypePing asks for the transport's
+	// own sign of life.
+	Send(batch []Frame) error
+	// Close tells the far side code and reason where its protocol can, and ends
+	// the transport; code 0 just cuts. It may be called more than once.
+	Close(code int, reason string)
+}
+
+// Session is a member's connection to the hub: its queue, and the transport that
+// carries it at the moment. It outlives a lost transport for the resume window.
+type Session struct {
+	hub    *Hub
+	in     *tenancy
+	member *Member
+	slot   // in the agenda: pings and credentials
+
+	purse purse // guarded by in.mu
+
+	recv  sync.Mutex // one message at a time; guards the following
+	got   uint64     // messages taken, without hello and ping
+	rate  *rate.Limiter
+	mercy *rate.Limiter // refusals for rate before the end
+
+	mu         sync.Mutex // guards the following
+	out        outbox
+	link       *link // nil while away
+	ping       time.Time
+	generation uint64 // of the resume token
+	heard      bool   // something came from the link of this generation
+	over       bool
+}
+
+// link is one transport of a session, guarded by the session's mu.
+type link struct {
+	t       Transport
+	writing bool // a goroutine writes, or will never again
+	cut     bool // send nothing more
+	code    int  // then close with this
+	reason  string
+}
+
+// signOfLife makes a transport ping its far side.
+var signOfLife = &Event{Type: TypePing}
+
+// batchSize is how many frames go out in one flush.
+const batchSize = 64
+
+var batches = sync.Pool{New: func() any { b := make([]Frame, 0, batchSize); return &b }}
+
+func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Session {
+	l := h.o.Limits
+	s := &Session{
+		hub: h, in: in, member: m, link: &link{t: t, writing: true},
+		rate:       rate.NewLimiter(rate.Limit(l.Rate), l.Burst),
+		mercy:      rate.NewLimiter(1, 2*int(l.Rate)),
+		ping:       now.Add(h.o.PingEvery),
+		generation: 1,
+	}
+	s.slot.item = s
+	m.session = s
+	return s
+}
+
+// Peer is the member's id.
+func (s *Session) Peer() string { return s.member.ID }
+
+// push queues e and says whether there was room. After the end nothing is queued,
+// which is no fault.
+func (s *Session) push(e *Event, numbered bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return true
+	}
+	if !s.out.push(e, numbered, s.hub.o.Limits) {
+		return false
+	}
+	s.wakeLocked(s.link)
+	return true
+}
+
+// tell queues an answer that the tenant has no part in.
+func (s *Session) tell(e *Event, numbered bool) {
+	if e.Type == TypeError {
+		s.hub.metrics.refused.WithLabelValues(e.Code).Inc()
+	}
+	if !s.push(e, numbered) {
+		s.expel(ReasonSlow, CloseSlow, "too slow", false, true)
+	}
+}
+
+// wakeLocked starts a writer unless there is one.
+func (s *Session) wakeLocked(l *link) {
+	if l == nil || l.writing {
+		return
+	}
+	l.writing = true
+	s.hub.wg.Add(1)
+	// Owned by the hub's WaitGroup; ends when the queue is empty or the link is cut.
+	go s.write(l)
+}
+
+// write sends what waits, as long as something waits. It does not hold a lock
+// while it sends.
+func (s *Session) write(l *link) {
+	defer s.hub.wg.Done()
+	defer s.hub.guard(&s)
+	batch := batches.Get().(*[]Frame)
+	defer batches.Put(batch)
+	for s.next(l, batch) {
+		err := l.t.Send(*batch)
+		s.hub.metrics.sent.Add(float64(len(*batch)))
+		clear(*batch)
+		if err != nil {
+			l.t.Close(0, "") // its reader notices; l.writing stays, so nobody writes again
+			return
+		}
+	}
+}
+
+// next fills the batch. If there is nothing it lets go of the link, closing it if
+// that was asked for.
+func (s *Session) next(l *link, batch *[]Frame) bool {
+	s.mu.Lock()
+	*batch = (*batch)[:0]
+	if !l.cut {
+		*batch = s.out.take(*batch, batchSize, s.hub.o.Limits)
+	}
+	if len(*batch) > 0 {
+		s.mu.Unlock()
+		return true
+	}
+	code, reason := l.code, l.reason
+	l.writing = code != 0 || l.cut
+	s.mu.Unlock()
+	if code != 0 {
+		l.t.Close(code, reason)
+	}
+	return false
+}
+
+// start lets the first writer of a link go, with the welcome in front.
+func (s *Session) start(l *link, welcome *Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.out.unshift(welcome)
+	}
+	l.writing = false
+	s.wakeLocked(l)
+}
+
+// finish ends the session's side of things: what waits is still sent unless cut,
+// then the transport is closed. The member is the caller's business.
+func (s *Session) finish(code int, reason string, cut bool) {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return
+	}
+	s.over = true
+	if s.link == nil || cut {
+		s.out.discard()
+	}
+	if l := s.link; l != nil {
+		l.cut, l.code, l.reason = cut, code, reason
+		s.wakeLocked(l)
+	} else {
+		s.hub.metrics.away.Dec()
+	}
+	s.mu.Unlock()
+	s.hub.forget(s)
+	s.hub.agenda.set(&s.slot, time.Time{})
+	s.hub.metrics.closed.WithLabelValues(strconv.Itoa(code)).Inc()
+	s.hub.log.Debug("session ended", "member", s.member.ID, "code", code, "reason", reason)
+}
+
+// expel removes the member and ends the session.
+func (s *Session) expel(why string, code int, reason string, revoke, cut bool) {
+	s.in.do(time.Now(), func(t *Tenant, out []Delivery) []Delivery {
+		return t.Remove(s.member, why, revoke, out)
+	})
+	s.finish(code, reason, cut)
+}
+
+// End is the end of a dialect's session: the member leaves, its allocations live on.
+func (s *Session) End() { s.expel(ReasonLeft, CloseNormal, "", false, false) }
+
+// lost is the end of a link. If it was the session's, the member is away now.
+func (s *Session) lost(l *link) {
+	s.mu.Lock()
+	l.cut = true
+	if s.over || s.link != l {
+		s.mu.Unlock()
+		return
+	}
+	s.link = nil
+	s.mu.Unlock()
+	s.hub.metrics.away.Inc()
+	now := time.Now()
+	s.in.do(now, func(t *Tenant, out []Delivery) []Delivery { return t.Away(now, s.member, out) })
+	s.settle()
+}
+
+// settle makes the tenant agree with the link, when a socket was lost and another
+// came at the same time.
+func (s *Session) settle() {
+	s.mu.Lock()
+	here := s.link != nil && !s.over
+	s.mu.Unlock()
+	if here {
+		s.in.do(time.Now(), func(t *Tenant, out []Delivery) []Delivery { return t.Back(s.member, out) })
+	}
+}
+
+// resume puts t in place of the old transport, if the token's generation is right
+// and nothing after the hello's seq is forgotten. It returns the new link with the welcome on
+// its way, or nil; then the session is over, unless the token was used up.
+func (s *Session) resume(t Transport, generation uint64, hello *Message) *link {
+	s.recv.Lock() // no message of the old socket is half taken
+	defer s.recv.Unlock()
+	now := time.Now()
+	s.mu.Lock()
+	if s.over || generation != s.generation && (generation+1 != s.generation || s.heard) {
+		s.mu.Unlock()
+		return nil
+	}
+	if !s.out.rewind(hello.Seq) {
+		s.mu.Unlock()
+		s.expel(ReasonLost, CloseExpired, "more was missed than is kept", false, true)
+		return nil
+	}
+	l := s.takeOverLocked(t)
+	s.generation++
+	s.heard = false
+	s.ping = now.Add(s.hub.o.PingEvery)
+	welcome := s.hub.welcome(s, s.generation, true)
+	s.mu.Unlock()
+
+	welcome.Re, welcome.Got = hello.ID, s.got
+	s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+		out = t.Back(s.member, out)
+		welcome.Welcome.Rooms = s.member.rooms(false)
+		if len(s.member.seats) > 0 {
+			welcome.ICE, welcome.TTL = s.in.open(now, s)
+		}
+		return out
+	})
+	s.hub.metrics.resumed.Inc()
+	s.hub.agenda.sooner(&s.slot, now.Add(s.hub.o.PingEvery))
+	s.start(l, welcome)
+	return l
+}
+
+// takeOverLocked replaces the link; an old one is closed with 4409.
+func (s *Session) takeOverLocked(t Transport) *link {
+	if old := s.link; old != nil {
+		old.cut, old.code, old.reason = true, CloseTakenOver, "taken over"
+		s.wakeLocked(old)
+	} else {
+		s.hub.metrics.away.Dec()
+	}
+	s.link = &link{t: t, writing: true}
+	return s.link
+}
+
+// due sends the ping, and at half their lifetime new credentials.
+func (s *Session) due(now time.Time) time.Time {
+	defer s.hub.guard(&s)
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return time.Time{}
+	}
+	next := time.Time{}
+	here, ping := s.link != nil, false
+	if here {
+		if ping = !now.Before(s.ping); ping {
+			s.ping = now.Add(s.hub.o.PingEvery)
+		}
+		next = s.ping
+	}
+	s.mu.Unlock()
+	if ping {
+		s.tell(signOfLife, false)
+	}
+	if refresh := s.refresh(now, here); !refresh.IsZero() && (next.IsZero() || refresh.Before(next)) {
+		next = refresh
+	}
+	return next
+}
+
+// refresh pushes new credentials when they are due and returns when that is next.
+func (s *Session) refresh(now time.Time, here bool) time.Time {
+	var due time.Time
+	s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+		due = s.purse.due()
+		if due.IsZero() || s.member.gone {
+			due = time.Time{}
+			return out
+		}
+		if !now.Before(due) {
+			due = time.Time{} // one who is away, or in no room, gets new ones when it is back
+			if here && len(s.member.seats) > 0 {
+				s.pushICE(now, nil)
+				due = s.purse.due()
+			}
+		}
+		return out
+	})
+	return due
+}
+
+// pushICE queues credentials; the tenancy's lock is held. The queue may be full:
+// then the next delivery notices.
+func (s *Session) pushICE(now time.Time, re []byte) {
+	servers, ttl := s.in.open(now, s)
+	if servers == nil {
+		servers = &ICEServers{}
+	}
+	s.push(&Event{Type: TypeICE, Re: re, ICE: servers, TTL: ttl}, false)
+}

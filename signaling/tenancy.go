@@ -1,0 +1,102 @@
+package signaling
+
+import (
+	"sync"
+	"time"
+)
+
+// tenancy is a Tenant with its lock, and the way from its deliveries to the
+// sessions. Deliveries are queued under the lock, so every member gets them in
+// the order in which the tenant decided them; queueing never blocks.
+//
+// Locks are taken in this order: Session.recv, tenancy.mu, Session.mu; those of
+// the hub's map and of the agenda last.
+type tenancy struct {
+	hub *Hub
+	slot
+	sessions int // guarded by the hub's mu
+
+	mu     sync.Mutex // guards the following
+	tenant *Tenant
+	out    []Delivery // kept between calls for its memory
+	revoke []string
+}
+
+func newTenancy(h *Hub, name string, open bool) *tenancy {
+	x := &tenancy{hub: h, tenant: NewTenant(name, Rules{
+		Members: h.o.Limits.Members, Rooms: h.o.Limits.Rooms, Presence: h.o.Limits.PresenceBytes,
+		Keep: h.o.Keep, Open: open,
+	})}
+	x.slot.item = x
+	return x
+}
+
+// do runs decide under the lock and delivers what it decided.
+func (x *tenancy) do(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) {
+	due, revoke := x.decide(now, decide)
+	x.hub.agenda.sooner(&x.slot, due)
+	for _, user := range revoke {
+		x.hub.metrics.revoked.Inc()
+		x.hub.o.ICE.Revoke(user)
+	}
+}
+
+func (x *tenancy) decide(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := decide(x.tenant, x.out[:0])
+	for i := 0; i < len(out); i++ { // it grows when a member turns out to be too slow
+		out = x.deliver(now, out[i], out)
+	}
+	clear(out)
+	x.out = out[:0]
+	revoke := x.revoke
+	x.revoke = nil
+	return x.tenant.Due(), revoke
+}
+
+// deliver carries out one delivery and appends what follows from it.
+func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery {
+	s := d.To.session
+	if s == nil {
+		return out
+	}
+	if e := d.Event; e != nil {
+		if d.Effect == EffectMint {
+			e.ICE, e.TTL = x.open(now, s)
+		}
+		if e.Type == TypeError {
+			x.hub.metrics.refused.WithLabelValues(e.Code).Inc()
+		}
+		if !s.push(e, true) {
+			s.finish(CloseSlow, "too slow", true)
+			return x.tenant.Remove(d.To, ReasonSlow, false, out)
+		}
+	}
+	switch d.Effect {
+	case EffectRevoke:
+		if user := s.purse.close(d.To.ID); user != "" {
+			x.revoke = append(x.revoke, user)
+		}
+	case EffectEnd:
+		s.finish(d.Close, "", false)
+	}
+	return out
+}
+
+// open returns the session's credentials; the caller holds the lock.
+func (x *tenancy) open(now time.Time, s *Session) (*ICEServers, int) {
+	before := s.purse.minted
+	servers, ttl := s.purse.open(now, x.hub.o.ICE, s.member.ID)
+	if s.purse.minted != before {
+		x.hub.metrics.minted.Inc()
+		x.hub.agenda.sooner(&s.slot, s.purse.due())
+	}
+	return servers, ttl
+}
+
+// due ends waiting signals and the seats of those who did not come back.
+func (x *tenancy) due(now time.Time) time.Time {
+	due, _ := x.decide(now, func(t *Tenant, out []Delivery) []Delivery { return t.Tick(now, out) })
+	return due
+}
