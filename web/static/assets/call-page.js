@@ -1,0 +1,390 @@
+// @ts-check
+/**
+ * The call page: two people, one room.
+ *
+ * For tests and diagnosis: `?auto=1` joins without a click, `?relay=1` admits no
+ * direct path. `window.rtcdCall` has {hub, call, pcs, peers, info, state}; <html> has
+ * `data-call` (loading lobby joining waiting connecting connected ended error),
+ * `data-connection` (direct relayed), `data-via` (udp tcp tls) and `data-error` (a code).
+ * @module
+ */
+
+import {Call, Hub, readToken} from '../sdk/rtcd.js';
+import {canShareScreen, openCamera, openDevices, openScreen} from './devices.js';
+import {byId, fill, icon} from './dom.js';
+import {has, language, onLanguage, rich, t} from './i18n.js';
+import {copy, initShell, readFragment} from './shell.js';
+import {Tile} from './tile.js';
+
+const root = document.documentElement;
+const query = new URLSearchParams(location.search);
+const {token, room: named} = readFragment();
+const claims = token ? readToken(token) : null;
+const room = claims?.room && claims.room !== '*' ? claims.room : named;
+
+/** @type {import('./devices.js').Devices} */
+const devices = {audio: null, video: null, note: ''};
+const on = {mic: false, camera: false, screen: false};
+/** @type {MediaStreamTrack|null} */
+let screenTrack = null;
+/** @type {Hub|null} */
+let hub = null;
+/** @type {Call|null} */
+let call = null;
+/** @type {Map<string, Tile>} */
+const tiles = new Map();
+/** @type {{code: string, detail: string}|null} */
+let over = null;
+let notice = '';
+/** @type {ReturnType<typeof setTimeout>|undefined} */
+let retry;
+
+/** @typedef {'loading'|'lobby'|'joining'|'waiting'|'connecting'|'connected'|'ended'|'error'} State */
+/** @type {State} */
+let state = 'loading';
+
+/** @type {any} */ (window).rtcdCall = {
+  get hub() { return hub; },
+  get call() { return call; },
+  get peers() { return [...(call?.peers.values() ?? [])]; },
+  get pcs() { return [...(call?.peers.values() ?? [])].map((peer) => peer.pc); },
+  get info() { return [...tiles.values()].map((tile) => tile.info); },
+  get state() { return state; },
+};
+
+await initShell();
+onLanguage(draw);
+wireControls();
+await begin();
+
+/** What can be said before anything is asked of the person. */
+async function begin() {
+  const problem = await problemBeforeJoining();
+  if (problem) {
+    end('error', problem);
+    return;
+  }
+  setState('lobby');
+  try {
+    byId('name').value = claims?.name || localStorage.getItem('rtcd.name') || '';
+  } catch { /* a browser without storage forgets the name */ }
+  byId('name-label').hidden = Boolean(claims?.name);
+  await openAll();
+  if (query.get('auto') === '1') await join();
+}
+
+/** @returns {Promise<string>} an error code, "" if all is well */
+async function problemBeforeJoining() {
+  if (typeof RTCPeerConnection === 'undefined') return 'no-webrtc';
+  if (token && !claims) return 'bad-token';
+  if (claims?.exp && claims.exp * 1000 < Date.now()) return 'expired-token';
+  if (!token) {
+    const info = await fetch('/api/v1/info').then((a) => a.json()).catch(() => null);
+    if (info && info.auth !== 'none') return 'no-token';
+  }
+  return room ? '' : 'no-room-named';
+}
+
+async function openAll() {
+  Object.assign(devices, await openDevices());
+  on.mic = devices.audio !== null;
+  on.camera = devices.video !== null;
+  draw();
+}
+
+// ---- joining and leaving
+
+/** @param {boolean} [quietly]  a repeated attempt, which leaves the last message in place */
+async function join(quietly = false) {
+  clearTimeout(retry);
+  if (!quietly) {
+    over = null;
+    setState('joining');
+  }
+  const name = byId('name').value.trim();
+  try {
+    if (!claims?.name) localStorage.setItem('rtcd.name', name);
+  } catch { /* a browser without storage forgets the name */ }
+  const session = new Hub({token: token || undefined, room, name: name || undefined, data: presence(), limit: 2});
+  hub = session;
+  session.on('state', onHubState);
+  session.on('peer', onMember);
+  session.on('joined', draw);
+  try {
+    await session.open();
+  } catch { /* onHubState has shown why */
+    return;
+  }
+  call = new Call(session, room, {
+    tracks: [devices.audio, sentVideo()].filter((track) => track !== null),
+    rtc: query.get('relay') === '1' ? {iceTransportPolicy: 'relay'} : {},
+  });
+  call.on('peer', addTile);
+  call.on('gone', removeTile);
+  over = null;
+  setState('waiting');
+  call.peers.forEach(addTile);
+  settle();
+}
+
+/** @param {any} change */
+function onHubState({state: now, error, attempt}) {
+  if (now === 'closed') {
+    if (hub) end('error', error.code, error.message);
+    return;
+  }
+  if (now === 'reconnecting') say('notice.hub-lost');
+  else if (now === 'connecting' && attempt) say('notice.connecting');
+  else if (now === 'open') say('');
+}
+
+/** @param {any} m */
+function onMember(m) {
+  if (m.event === 'leave' && m.peer === hub?.peer) {
+    end('error', 'put-out');
+    return;
+  }
+  if (m.event === 'leave') say('notice.left', 4000);
+  draw();
+}
+
+/** @param {State} kind @param {string} code @param {string} [detail] */
+function end(kind, code, detail = '') {
+  over = {code, detail: has(`over.${code}`) ? '' : detail};
+  root.dataset.error = kind === 'error' ? code : '';
+  notice = '';
+  setState(kind);
+  const session = hub;
+  call?.close();
+  call = hub = null; // so that what the session says at its end is not heard
+  session?.close();
+  tiles.forEach((tile) => tile.element.remove());
+  tiles.clear();
+  if (code === 'room-full') retry = setTimeout(() => join(true), 5000);
+  if (kind === 'ended') stopDevices();
+  draw();
+}
+
+function stopDevices() {
+  for (const track of [devices.audio, devices.video, screenTrack]) track?.stop();
+  Object.assign(devices, {audio: null, video: null});
+  Object.assign(on, {mic: false, camera: false, screen: false});
+  screenTrack = null;
+}
+
+async function again() {
+  if (!devices.audio && !devices.video && devices.note === '') await openAll();
+  await join();
+}
+
+// ---- the others
+
+/** @param {import('../sdk/call.js').Peer} peer */
+function addTile(peer) {
+  const tile = new Tile(peer);
+  tiles.set(peer.id, tile);
+  byId('tiles').append(tile.element);
+  peer.on('state', settle);
+  peer.on('problem', (e) => console.warn('rtcd:', e));
+  settle();
+}
+
+/** @param {import('../sdk/call.js').Peer} peer */
+function removeTile(peer) {
+  tiles.get(peer.id)?.element.remove();
+  tiles.delete(peer.id);
+  settle();
+}
+
+/** The state of the page follows from the connections. */
+function settle() {
+  if (!call || state === 'ended' || state === 'error') return;
+  const states = call.peers.size ? [...call.peers.values()].map(({pc}) => pc.connectionState) : [];
+  setState(!states.length ? 'waiting' : states.includes('connected') ? 'connected' : 'connecting');
+  if (states.length && states.every((s) => s === 'failed')) say('notice.no-path');
+  else if (notice === 'notice.no-path') say('');
+}
+
+setInterval(async () => {
+  await Promise.all([...tiles.values()].map((tile) => tile.measure()));
+  const first = [...tiles.values()].find(({info}) => info && info.state !== 'none');
+  root.dataset.connection = first?.info?.state ?? '';
+  root.dataset.via = first?.info?.via ?? '';
+  if ([...tiles.values()].some(({audible}) => !audible)) say('notice.click-for-sound');
+}, 1000);
+
+// ---- what we send
+
+function presence() {
+  return {...on};
+}
+
+function sentVideo() {
+  return on.screen ? screenTrack : on.camera ? devices.video : null;
+}
+
+async function changed() {
+  draw();
+  await call?.setTrack('video', sentVideo());
+  await hub?.update(presence()).catch(() => {});
+}
+
+async function toggleMic() {
+  if (!devices.audio) return;
+  on.mic = !on.mic;
+  devices.audio.enabled = on.mic;
+  await changed();
+}
+
+async function toggleCamera() {
+  if (on.camera) {
+    devices.video?.stop(); // so that the camera's light goes out
+    devices.video = null;
+    on.camera = false;
+  } else {
+    devices.video = await openCamera();
+    on.camera = devices.video !== null;
+    if (!on.camera) say('device.none', 4000);
+  }
+  await changed();
+}
+
+async function toggleScreen() {
+  if (on.screen) {
+    screenTrack?.stop();
+    on.screen = false;
+  } else {
+    screenTrack = await openScreen();
+    on.screen = screenTrack !== null;
+    screenTrack?.addEventListener('ended', () => {
+      on.screen = false;
+      changed();
+    });
+  }
+  await changed();
+}
+
+function wireControls() {
+  byId('entry').addEventListener('submit', (/** @type {Event} */ event) => {
+    event.preventDefault();
+    join();
+  });
+  byId('mic').addEventListener('click', toggleMic);
+  byId('camera').addEventListener('click', toggleCamera);
+  byId('screen').addEventListener('click', toggleScreen);
+  byId('invite').addEventListener('click', (/** @type {Event} */ e) =>
+    copy(/** @type {HTMLElement} */ (e.currentTarget), inviteLink()));
+  byId('hangup').addEventListener('click', () => end('ended', 'left'));
+  byId('again').addEventListener('click', again);
+  addEventListener('pointerdown', () => tiles.forEach((tile) => {
+    if (!tile.audible) say('');
+    tile.unmute();
+  }));
+  addEventListener('keydown', onKey);
+  addEventListener('pagehide', () => hub?.close()); // so that the others know at once
+  addEventListener('pageshow', (e) => e.persisted && location.reload());
+  addEventListener('hashchange', () => location.reload());
+}
+
+/** @param {KeyboardEvent} e */
+function onKey(e) {
+  const {target} = e;
+  if (e.ctrlKey || e.metaKey || e.altKey || byId('stage').hidden) return;
+  if (target instanceof HTMLInputElement) return;
+  /** @type {Record<string, () => void>} */
+  const keys = {m: toggleMic, c: toggleCamera, s: toggleScreen};
+  keys[e.key.toLowerCase()]?.();
+}
+
+function inviteLink() {
+  const fragment = new URLSearchParams(token ? {token} : {room});
+  if (token && claims?.room !== room) fragment.set('room', room);
+  return `${location.origin}/apps/call#${fragment}`;
+}
+
+// ---- drawing
+
+/** @param {State} now */
+function setState(now) {
+  state = now;
+  root.dataset.call = now;
+  draw();
+}
+
+/** @type {ReturnType<typeof setTimeout>|undefined} */
+let noticeTimer;
+
+/** @param {string} key @param {number} [ms]  how long; until the next without it */
+function say(key, ms = 0) {
+  clearTimeout(noticeTimer);
+  if (notice !== key) {
+    notice = key;
+    byId('notice').textContent = key ? t(key) : '';
+  }
+  if (ms) noticeTimer = setTimeout(() => say(''), ms);
+}
+
+function draw() {
+  byId('lobby').hidden = state !== 'lobby';
+  byId('stage').hidden = over !== null || !['joining', 'waiting', 'connecting', 'connected'].includes(state);
+  byId('over').hidden = over === null;
+  byId('notice').textContent = notice ? t(notice) : '';
+  document.title = room ? `${room} · rtcd` : t('call.title');
+  drawLobby();
+  drawStage();
+  drawOver();
+}
+
+function drawLobby() {
+  byId('room').textContent = room;
+  show(byId('preview'), devices.video);
+  byId('device-note').textContent = devices.note ? t(`device.${devices.note}`) : '';
+  const expires = claims?.exp ? new Date(claims.exp * 1000) : null;
+  byId('expiry').textContent = expires ? t('call.expires', {
+    date: new Intl.DateTimeFormat(language() === 'zh' ? 'zh-Hans' : 'en', {dateStyle: 'medium', timeStyle: 'short'}).format(expires),
+  }) : '';
+}
+
+function drawStage() {
+  const members = hub?.rooms.get(room);
+  for (const [id, tile] of tiles) tile.draw(members?.get(id) ?? tile.member);
+  byId('waiting').hidden = state !== 'joining' && state !== 'waiting';
+  byId('waiting-title').textContent = t(state === 'joining' ? 'call.joining' : 'call.waiting');
+  const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
+  byId('waiting-note').textContent = t(local ? 'call.waiting-local' : 'call.waiting-note');
+  show(byId('self-video'), sentVideo());
+  byId('self').classList.toggle('shares', on.screen);
+  byId('self').classList.toggle('dark', sentVideo() === null);
+  control('mic', on.mic, on.mic ? 'mic' : 'mic-off', on.mic ? 'call.mic-off' : 'call.mic-on');
+  control('camera', on.camera, on.camera ? 'camera' : 'camera-off', on.camera ? 'call.camera-off' : 'call.camera-on');
+  control('screen', null, 'screen', on.screen ? 'call.screen-off' : 'call.screen-on');
+  byId('screen').classList.toggle('on', on.screen);
+  byId('mic').disabled = devices.audio === null;
+  byId('camera').disabled = !navigator.mediaDevices;
+  byId('screen').hidden = !canShareScreen();
+}
+
+/** @param {string} id @param {boolean|null} pressed @param {string} picture @param {string} key */
+function control(id, pressed, picture, key) {
+  const button = byId(id);
+  fill(button, icon(picture));
+  button.setAttribute('aria-label', t(key));
+  button.title = t(key);
+  if (pressed !== null) button.setAttribute('aria-pressed', String(pressed));
+}
+
+function drawOver() {
+  if (!over) return;
+  const {code, detail} = over;
+  const known = has(`over.${code}`) ? code : 'unknown';
+  byId('over-title').textContent = t(`over.${known}`);
+  fill(byId('over-text'), rich(`over-text.${known}`, {room: room || 'standup'}));
+  byId('over-detail').textContent = detail;
+  byId('again').hidden = ['no-token', 'bad-token', 'expired-token', 'no-room-named', 'no-webrtc'].includes(code);
+}
+
+/** @param {HTMLVideoElement} video @param {MediaStreamTrack|null} track */
+function show(video, track) {
+  const current = video.srcObject instanceof MediaStream ? video.srcObject.getVideoTracks()[0] ?? null : null;
+  if (current !== track) video.srcObject = track ? new MediaStream([track]) : null;
+}

@@ -1,0 +1,181 @@
+// @ts-check
+/**
+ * The check page: draws what /sdk/check.js measures.
+ *
+ * For tests: `?auto=1` starts without a click, `data-check` on <html> is
+ * idle | running | pass | fail, and `window.rtcdCheckResult` is the whole Result.
+ * @module
+ */
+
+import {runCheck} from '../sdk/check.js';
+import {byId, fill, h, icon, svg} from './dom.js';
+import {has, language, number, onLanguage, rich, t} from './i18n.js';
+import {percentile, remedyOf, toMarkdown} from './report.js';
+import {copy, initShell, readFragment} from './shell.js';
+
+/** @typedef {import('../sdk/check.js').Result} Result */
+/** @typedef {import('../sdk/check.js').Row} Row */
+/** @typedef {import('../sdk/check-relay.js').Measure} Measure */
+
+/** @type {Result|null} */
+let result = null;
+let drawn = ''; // the banner as it stands, so that screen readers hear each verdict once
+
+const root = document.documentElement;
+root.dataset.check = 'idle';
+
+await initShell();
+onLanguage(() => draw());
+byId('run').addEventListener('click', start);
+byId('copy').addEventListener('click', (/** @type {Event} */ e) => result &&
+  copy(/** @type {HTMLElement} */ (e.currentTarget), toMarkdown(result, byId('mask').checked)));
+if (new URLSearchParams(location.search).get('auto') === '1') start();
+
+async function start() {
+  if (root.dataset.check === 'running') return;
+  root.dataset.check = 'running';
+  byId('run').disabled = true;
+  drawn = '';
+  const final = await runCheck({token: readFragment().token, onUpdate: (r) => {
+    result = r;
+    draw();
+  }});
+  /** @type {any} */ (window).rtcdCheckResult = final;
+  root.dataset.check = final.verdict;
+  byId('run').disabled = false;
+  draw();
+}
+
+function draw() {
+  if (!result) return;
+  byId('run').textContent = t(result.verdict === 'running' ? 'check.running' : 'check.again');
+  byId('version').textContent = result.info?.version ? `rtcd ${result.info.version}` : '';
+  drawBanner(result);
+  byId('results').hidden = result.rows.length === 0;
+  fill(byId('rows'), result.rows.map((row) => drawRow(row, result)));
+  fill(byId('tests'), drawTest('relay', result.relay), drawTest('path', result.path));
+  byId('more').hidden = result.rows.every((row) => row.candidates.length === 0);
+  fill(byId('table'), drawTable(result.rows));
+  byId('report').hidden = result.verdict === 'running';
+}
+
+const STATE_ICON = {running: 'run', pass: 'pass', fail: 'fail', skip: 'skip', wait: 'wait', run: 'run'};
+
+/** @param {keyof typeof STATE_ICON} state */
+function dot(state) {
+  const spinning = state === 'run' || state === 'running';
+  return h('span', {class: 'dot'}, icon(STATE_ICON[state], spinning ? 'icon spin' : 'icon'),
+    h('span', {class: 'hidden-visually'}, t(`state.${STATE_ICON[state]}`)));
+}
+
+/** @param {Result} r */
+function drawBanner(r) {
+  const key = [r.verdict, r.reason, ...r.advice, language()].join(' ');
+  if (key === drawn) return;
+  drawn = key;
+  const banner = byId('banner');
+  banner.hidden = false;
+  banner.className = `banner is-${r.verdict === 'running' ? 'run' : r.verdict}`;
+  const title = r.reason ? t(`stop.${r.reason}`) : t(`verdict.${titleOf(r)}`);
+  const advice = r.reason
+    ? [remedy(`stop-remedy.${r.reason}`), r.detail && h('p', {class: 'small muted'}, t('check.said', {text: r.detail}))]
+    : r.advice.map((code) => h('p', {}, rich(`advice.${code}`, {range: rangeOf(r)})));
+  fill(banner, dot(r.verdict), h('h2', {}, title),
+    advice.length ? h('div', {class: 'advice'}, advice) : null);
+}
+
+/** @param {Result} r */
+function titleOf({verdict, rows, advice, relay}) {
+  if (verdict !== 'fail') return verdict;
+  const working = rows.some(({kind, state}) => kind === 'turn' && state === 'pass');
+  return working && relay.state === 'pass' ? 'partly' : advice.length ? 'fail' : 'partly';
+}
+
+/** @param {Result} r */
+function rangeOf({info}) {
+  return info?.turn?.relay_ports ?? t('check.range-unknown');
+}
+
+/** @param {string} key @param {Record<string, any>} [values] */
+function remedy(key, values) {
+  return has(key) ? h('p', {}, rich(key, values)) : null;
+}
+
+/** @param {Row} row @param {Result|null} r */
+function drawRow(row, r) {
+  const what = [t(row.kind === 'stun' ? 'kind.stun' : `kind.turn-${row.transport}`), ...familiesOf(row)];
+  const explained = row.state === 'fail' || row.state === 'skip' || row.reason === 'ok-no-nat';
+  return h('li', {class: `row is-${row.state}`, 'data-url': row.url, 'data-state': row.state, 'data-reason': row.reason},
+    dot(row.state),
+    h('div', {}, h('div', {class: 'url'}, row.url), h('div', {class: 'what'}, what.join(' · '))),
+    h('span', {class: 'ms'}, row.ms === null ? '' : t('unit.ms', {n: number(row.ms)})),
+    explained && row.reason !== 'ok-no-nat'
+      ? h('div', {class: 'why'},
+        h('strong', {}, t(`reason.${row.reason}`, remedyOf(row, r))),
+        remedy(`remedy.${row.reason}`, remedyOf(row, r)),
+        seen(row))
+      : explained && h('div', {class: 'what why'}, t('reason.ok-no-nat')));
+}
+
+/** @param {Row} row */
+function familiesOf({candidates, kind}) {
+  const wanted = candidates.filter(({type}) => type === (kind === 'turn' ? 'relay' : 'srflx'));
+  return [...new Set(wanted.map(({family}) => family).filter((f) => f !== null))];
+}
+
+/** @param {Row} row */
+function seen({errors}) {
+  if (!errors.length) return null;
+  const texts = [...new Set(errors.map(({code, text}) => `${code} ${text}`.trim()))];
+  return h('p', {class: 'seen'}, t('check.browser-said', {text: texts.join('; ')}));
+}
+
+/** @param {'relay'|'path'} name @param {Measure} m */
+function drawTest(name, m) {
+  const values = {range: result ? rangeOf(result) : '', detail: m.detail};
+  const bad = m.state === 'fail' || m.state === 'skip';
+  return h('article', {class: `card test is-${m.state}`, 'data-test': name, 'data-state': m.state, 'data-reason': m.reason},
+    h('header', {}, dot(m.state),
+      h('div', {}, h('h3', {}, t(`test.${name}`)), h('p', {}, t(`test.${name}-note`)))),
+    m.rtts.length > 0 && [drawFigures(name, m), drawSpark(m)],
+    bad && h('div', {class: 'why'}, h('strong', {}, t(`reason.${m.reason}`, values)), remedy(`remedy.${m.reason}`, values)));
+}
+
+/** @param {'relay'|'path'} name @param {Measure} m */
+function drawFigures(name, m) {
+  const p = (/** @type {number} */ q) => number(percentile(m.rtts, q), 1);
+  const figure = (/** @type {string} */ label, /** @type {string} */ value, /** @type {string} */ unit, /** @type {string} */ note) =>
+    h('div', {}, h('dt', {}, label), h('dd', {}, value, h('small', {}, unit)), h('div', {class: 'note'}, note));
+  return h('dl', {class: 'figures'},
+    figure(t('figure.rtt'), p(0.5), 'ms', t('figure.spread', {min: p(0), p95: p(0.95)})),
+    figure(t('figure.loss'), number((m.lost / m.sent) * 100, 1), '%', t('figure.of', {lost: m.lost, sent: m.sent})),
+    name === 'relay' && m.mbps !== null
+      ? figure(t('figure.rate'), number(m.mbps, 1), 'Mbit/s', t('figure.bytes', {n: number(m.bytes / 1e6, 1)}))
+      : figure(t('figure.connect'), m.connectMs === null ? '–' : number(m.connectMs), 'ms', ''));
+}
+
+/** The pings as bars: steady, jumping, or with a tail. @param {Measure} m */
+function drawSpark({rtts}) {
+  const top = Math.max(...rtts, 1);
+  const width = 300 / rtts.length;
+  return svg('svg', {class: 'spark', viewBox: '0 0 300 48', preserveAspectRatio: 'none', role: 'img',
+    'aria-label': t('figure.spark', {n: rtts.length})},
+  rtts.map((rtt, i) => {
+    const height = Math.max(1.5, (rtt / top) * 46);
+    return svg('rect', {x: (i * width).toFixed(2), y: (48 - height).toFixed(2),
+      width: (width * 0.7).toFixed(2), height: height.toFixed(2), rx: 0.8});
+  }));
+}
+
+/** @param {Row[]} rows */
+function drawTable(rows) {
+  const heads = ['url', 'type', 'protocol', 'over', 'family', 'address', 'time'];
+  const lines = rows.flatMap((row) => row.candidates.map((c) => h('tr', {},
+    h('td', {class: 'mono'}, row.url), h('td', {}, c.type), h('td', {}, c.protocol),
+    h('td', {}, c.relayProtocol ?? '–'), h('td', {}, c.family ?? '–'),
+    h('td', {class: 'mono'}, c.family === 'IPv6' ? `[${c.address}]:${c.port}` : `${c.address}:${c.port}`),
+    h('td', {class: 'end'}, t('unit.ms', {n: number(c.ms)})))));
+  return h('table', {},
+    h('thead', {}, h('tr', {}, heads.map((key) => h('th', {scope: 'col', class: key === 'time' ? 'end' : false}, t(`table.${key}`))))),
+    h('tbody', {}, lines));
+}

@@ -1,0 +1,92 @@
+// @ts-check
+/** The picture of one other person, with a name and how they are connected. @module */
+
+import {connectionInfo} from '../sdk/rtcd.js';
+import {fill, h, icon} from './dom.js';
+import {number, t} from './i18n.js';
+
+/** @typedef {import('../sdk/call.js').Peer} Peer */
+/** @typedef {import('../sdk/hub.js').Member} Member */
+/** @typedef {import('../sdk/connection.js').ConnectionInfo} ConnectionInfo */
+
+export class Tile {
+  /** @param {Peer} peer */
+  constructor(peer) {
+    this.peer = peer;
+    /** @type {ConnectionInfo|null} */
+    this.info = null;
+    /** @type {Member|null} */
+    this.member = null;
+    this.video = h('video', {autoplay: true, playsinline: true});
+    this.video.srcObject = peer.stream;
+    this.face = h('div', {class: 'face'}, icon('person'));
+    this.label = h('div', {class: 'label'});
+    this.element = h('article', {class: 'tile'}, this.video, this.face, this.label);
+    /** False where the browser wants a click before it makes sound. */
+    this.audible = true;
+    peer.on('track', () => this._play());
+  }
+
+  async _play() {
+    try {
+      await this.video.play();
+    } catch (e) {
+      if (!(e instanceof DOMException) || e.name !== 'NotAllowedError') return;
+      this.audible = false;
+      this.video.muted = true;
+      this.video.play().catch(() => {});
+    }
+  }
+
+  /** After a click. */
+  unmute() {
+    this.audible = true;
+    this.video.muted = false;
+  }
+
+  async measure() {
+    if (this.peer.pc.connectionState !== 'connected') return;
+    this.info = await connectionInfo(this.peer.pc);
+    this.draw();
+  }
+
+  /** @param {Member|null} [member] */
+  draw(member = this.member) {
+    this.member = member;
+    const {data = {}, user, away} = member ?? {};
+    const shows = data?.screen || data?.camera;
+    this.face.hidden = Boolean(shows) || (data?.camera === undefined && this.video.videoWidth > 0);
+    this.element.classList.toggle('shares', Boolean(data?.screen));
+    const muted = data?.mic === false && icon('mic-off');
+    fill(this.label,
+      h('span', {class: 'chip name-chip'}, muted, muted ? ' ' : '', user || t('call.nameless'), away ? ` · ${t('call.away')}` : ''),
+      this._badge());
+  }
+
+  _badge() {
+    const state = this.peer.pc.connectionState;
+    if (state !== 'connected') {
+      const lost = state === 'failed' || state === 'disconnected';
+      return h('span', {class: `chip badge ${lost ? 'lost' : ''}`}, h('span', {class: 'light'}),
+        t(lost ? 'badge.lost' : 'badge.connecting'));
+    }
+    if (!this.info || this.info.state === 'none') return null;
+    const {rtt} = this.info;
+    return h('span', {class: `chip badge ${this.info.state}`, title: this._title()}, h('span', {class: 'light'}),
+      badgeText(this.info), rtt === null ? '' : ` · ${t('unit.ms', {n: number(rtt)})}`);
+  }
+
+  /** The numbers behind the badge. */
+  _title() {
+    const {local, remote, family, sending, receiving} = /** @type {ConnectionInfo} */ (this.info);
+    const rate = (/** @type {number|null} */ n) => (n === null ? '–' : number(n / 1e6, 2));
+    return `${local} ↔ ${remote} · ${family ?? '–'} · ↑ ${rate(sending)} ↓ ${rate(receiving)} Mbit/s`;
+  }
+}
+
+/** @param {ConnectionInfo} info */
+function badgeText({state, via, protocol, local}) {
+  if (state === 'direct') return t('badge.direct', {protocol: (protocol ?? '').toUpperCase()});
+  if (via) return t('badge.relayed', {via: via.toUpperCase()});
+  return t(local === 'relay' ? 'badge.relayed-somehow' : 'badge.relayed-there');
+}
