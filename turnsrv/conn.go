@@ -258,8 +258,14 @@ func (c *conn) late(partial time.Time) error {
 // writer has to be told. A client that reads too slowly loses what does not fit:
 // nobody else waits for it.
 func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
-	n := len(m.Head) + len(m.Body) + int(m.Pad)
+	n, pad := len(m.Head)+len(m.Body), int(m.Pad)
 	message := !c.client.Transport.Stream()
+	if message && len(m.Head) > 0 && m.Head[0]>>6 == 1 {
+		// RFC 8656 section 12.5 lets datagrams be padded too. Clients that frame
+		// DTLS as they do TCP wait for it (pion/turn's STUNConn).
+		pad = -n & 3
+	}
+	n += pad
 	if message && n > maxSendRecord {
 		counts.Drops[relay.TooLarge]++
 		return false
@@ -272,7 +278,7 @@ func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
 	}
 	wake = len(c.queue) == 0
 	c.queue = append(append(c.queue, m.Head...), m.Body...)
-	c.queue = append(c.queue, padding[:m.Pad]...)
+	c.queue = append(c.queue, padding[:pad]...)
 	if message {
 		c.ends = append(c.ends, len(c.queue))
 	}

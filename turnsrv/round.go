@@ -110,7 +110,9 @@ func (r *round) send(list []relay.Send) {
 		m := &list[i]
 		switch via := m.Via.(type) {
 		case *udp.Socket:
-			r.w.Send(via, udp.Message{To: m.To, From: m.From, Head: m.Head, Body: m.Body, DontFragment: m.DontFragment})
+			r.w.Send(via, udp.Message{
+				To: m.To, From: m.From, Head: m.Head, Body: m.Body, Pad: m.Pad, DontFragment: m.DontFragment,
+			})
 		case *conn:
 			if via.enqueue(m, &r.batch.Counts) {
 				r.woken = append(r.woken, via)

@@ -170,11 +170,9 @@ func (w *plainWriter) Open(addr netip.AddrPort, tag any) (*Socket, error) {
 
 func (w *plainWriter) Send(s *Socket, m Message) {
 	b := m.Body
-	switch {
-	case len(m.Body) == 0:
-		b = m.Head
-	case len(m.Head) > 0:
+	if len(m.Head) > 0 || m.Pad > 0 {
 		w.buf = append(append(w.buf[:0], m.Head...), m.Body...)
+		w.buf = append(w.buf, zeros[:m.Pad]...)
 		b = w.buf
 	}
 	from := m.From
@@ -192,6 +190,8 @@ func (w *plainWriter) Send(s *Socket, m Message) {
 	errors.As(err, &errno)
 	c.countError(errno)
 }
+
+var zeros [4]byte // padding
 
 // countError counts one datagram that could not be sent.
 func (c *counters) countError(errno syscall.Errno) {

@@ -103,7 +103,7 @@ type Handler interface {
 type Writer interface {
 	// Begin opens a batch; a handler's own writer is in one already.
 	Begin()
-	// Send takes one datagram, head and body together, which stay the caller's and
+	// Send takes one datagram: head, body and padding, of which the slices stay the caller's and
 	// must not change until Flush. Errors are counted, and never tell the caller.
 	Send(s *Socket, m Message)
 	// Flush writes what was taken.
@@ -119,7 +119,8 @@ type Message struct {
 	To           netip.AddrPort
 	From         netip.Addr // address of ours to send from, on wildcard sockets; invalid = any
 	Head, Body   []byte
-	DontFragment bool // set the DF bit, where the system can
+	Pad          uint8 // zero bytes after Body, at most 3
+	DontFragment bool  // set the DF bit, where the system can
 }
 
 // ICMP is an ICMP or ICMPv6 error.
