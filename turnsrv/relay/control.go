@@ -8,10 +8,13 @@ import (
 	"github.com/pion/stun/v3"
 )
 
-// Channel numbers of RFC 8656 section 12.
+// Channel numbers. RFC 8656 section 12 has clients choose from 0x4000–0x4FFF; RFC
+// 5766 had them choose up to 0x7FFF, and clients in use still do (coturn's own takes
+// a random one). Nothing else begins with these bits on our sockets (RFC 7983), so
+// both are served.
 const (
 	minChannel = 0x4000
-	maxChannel = 0x4FFF
+	maxChannel = 0x7FFF
 )
 
 // handleRefresh lengthens or ends an allocation (RFC 8656 section 8.2).

@@ -175,7 +175,7 @@ func TestErrorCodes(t *testing.T) {
 			o.Policy.Relays = o.Policy.Relays[1:]
 			o.Policy.Relays = append(o.Policy.Relays, RelayIP{netip.MustParseAddr("11.22.33.11"), netip.MustParseAddr("11.22.33.11")})
 		}},
-		{name: "channel number too high", code: 400, signed: true, run: func(c *caller) *answer { c.mustAllocate(); return c.bind(0x5000, peerA) }},
+		{name: "channel number too high", code: 400, signed: true, run: func(c *caller) *answer { c.mustAllocate(); return c.bind(0x8000, peerA) }},
 		{name: "channel number too low", code: 400, signed: true, run: func(c *caller) *answer { c.mustAllocate(); return c.bind(0x3FFF, peerA) }},
 		{name: "channel without number", code: 400, signed: true, run: func(c *caller) *answer {
 			c.mustAllocate()

@@ -50,7 +50,7 @@ func (t *Table) handleMessage(now Now, c *Client, msg []byte, b *Batch) {
 // handleChannelData relays one ChannelData message to the channel's peer.
 func (t *Table) handleChannelData(now Now, c *Client, msg []byte, b *Batch) {
 	number, n := binary.BigEndian.Uint16(msg), int(binary.BigEndian.Uint16(msg[2:]))
-	if number > maxChannel || 4+n > len(msg) {
+	if 4+n > len(msg) {
 		b.drop(Malformed)
 		return
 	}

@@ -30,6 +30,14 @@ func TestDataBothWays(t *testing.T) {
 	c.fromPeer(peerB, "no")
 	w.wantSilence("another peer")
 
+	c.bind(0x7FFF, peerB).want(0) // a number of RFC 5766
+	w.take()
+	c.channelData(0x7FFF, "older client")
+	c.wantToPeer(peerB, "older client")
+	c.refresh(lifetime(0)).want(0)
+	c.mustAllocate()
+	c.permit(peerA).want(0)
+
 	c.bind(0x4001, peerA).want(0)
 	w.take()
 	c.channelData(0x4001, "by channel")
@@ -42,7 +50,7 @@ func TestDataBothWays(t *testing.T) {
 	w.wantSilence("an unbound channel")
 
 	i := w.table.Allocations()[0]
-	if i.SentBytes != 15 || i.SentPackets != 2 || i.ReceivedBytes != 25 || i.ReceivedPackets != 3 {
+	if i.SentBytes != 10 || i.SentPackets != 1 || i.ReceivedBytes != 11 || i.ReceivedPackets != 2 {
 		t.Errorf("counted %+v", i)
 	}
 }
