@@ -15,6 +15,7 @@
 
 import {addressFamily} from './connection.js';
 import {pathTest, relayTest} from './check-relay.js';
+import {readToken} from './hub.js';
 
 /** ms for one URL; Chromium alone would wait 40 s for a silent server, Firefox 11 s. */
 export const PROBE_LIMIT = 8000;
@@ -132,10 +133,13 @@ async function fetchServers(result, base, token) {
   const info = await fetch(base + '/api/v1/info').catch(() => null);
   if (!info) throw new Refusal('no-server');
   result.info = info.ok ? await info.json().catch(() => null) : null;
-  /** @type {RequestInit} */
-  const init = {cache: 'no-store'};
-  if (token) init.headers = {Authorization: `Bearer ${token}`};
-  const answer = await fetch(base + '/api/v1/ice-servers', init).catch(() => null);
+  const open = result.info?.check === 'open' || result.info?.auth === 'none';
+  let bearer = token;
+  let answer = await ask(base, bearer);
+  if (bearer && answer?.status === 401 && open) { // a bad link must not be worse than none
+    bearer = '';
+    answer = await ask(base, bearer);
+  }
   if (!answer) throw new Refusal('no-server');
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw refusalOf(answer, token, body);
@@ -143,11 +147,19 @@ async function fetchServers(result, base, token) {
   const servers = body.iceServers ?? [];
   const user = servers.find((s) => s.username)?.username ?? '';
   result.credentials = {
-    kind: token ? 'token' : 'open',
+    kind: bearer ? 'token' : 'open',
     restricted: /^\d+:(check|r)\./.test(user),
     ttl: body.ttl ?? 0,
   };
   return servers;
+}
+
+/** @param {string} base @param {string} bearer @returns {Promise<Response|null>} */
+function ask(base, bearer) {
+  /** @type {RequestInit} */
+  const init = {cache: 'no-store'};
+  if (bearer) init.headers = {Authorization: `Bearer ${bearer}`};
+  return fetch(base + '/api/v1/ice-servers', init).catch(() => null);
 }
 
 /** @param {Response} answer @param {string} token @param {{message?: string}} body */
@@ -157,7 +169,9 @@ function refusalOf(answer, token, {message = ''}) {
     return new Refusal('api', `${answer.status} ${message}`.trim());
   }
   if (!token) return new Refusal('need-token', message);
-  return new Refusal(/expired/i.test(message) ? 'token-expired' : 'token-invalid', message);
+  const now = Date.parse(answer.headers.get('Date') ?? '') || Date.now(); // the server's clock decides
+  const expires = readToken(token)?.exp ?? Infinity;
+  return new Refusal(expires * 1000 < now ? 'token-expired' : 'token-invalid', message);
 }
 
 /** @param {RTCIceServer[]} servers @returns {Row[]} */
