@@ -11,14 +11,18 @@ type Frame struct {
 
 // outbox is a member's queue: what was sent but not yet acknowledged, then what
 // waits to be sent. Both parts are bounded by count and by bytes. A full waiting
-// part is the member's end; from a full sent part the oldest is forgotten, and
-// then a client that did not see it cannot resume.
+// part is the member's end; from a full sent part (twice as large, for a resume may
+// send a full queue again) the oldest is forgotten, and then a client that did not
+// see it cannot resume.
 //
-//	frames  [ sent, sent, sent | waiting, waiting ]
+// After a rewind what was sent waits again; the bounds do not count it twice.
+//
+//	frames  [ sent, sent, sent | again, again, waiting, waiting ]
 //	                            next
 type outbox struct {
 	frames []Frame
-	next   int // index of the first waiting frame
+	next   int // index of the first frame to be sent
+	again  int // so many from there were admitted before
 	seq    uint64
 	floor  uint64 // everything up to this number is forgotten
 
@@ -28,7 +32,7 @@ type outbox struct {
 // push appends e and says whether there was room.
 func (o *outbox) push(e *Event, numbered bool, limit Limits) bool {
 	size := e.size()
-	if len(o.frames)-o.next >= limit.Queue || o.waitingBytes+size > limit.QueueBytes && o.waitingBytes > 0 {
+	if len(o.frames)-o.next-o.again >= limit.Queue || o.waitingBytes+size > limit.QueueBytes && o.waitingBytes > 0 {
 		return false
 	}
 	f := Frame{Event: e}
@@ -44,7 +48,7 @@ func (o *outbox) push(e *Event, numbered bool, limit Limits) bool {
 // unshift puts e, without a number, before everything that waits.
 func (o *outbox) unshift(e *Event) {
 	o.frames = slices.Insert(o.frames, o.next, Frame{Event: e})
-	o.waitingBytes += e.size()
+	o.again++
 }
 
 // take appends at most n waiting frames to batch and counts them as sent.
@@ -52,17 +56,20 @@ func (o *outbox) take(batch []Frame, n int, limit Limits) []Frame {
 	n = min(n, len(o.frames)-o.next)
 	batch = append(batch, o.frames[o.next:o.next+n]...)
 	kept := o.frames[:o.next]
-	for _, f := range o.frames[o.next : o.next+n] {
-		o.waitingBytes -= f.Event.size()
+	for i, f := range o.frames[o.next : o.next+n] {
+		if i >= o.again {
+			o.waitingBytes -= f.Event.size()
+		}
 		if f.Seq != 0 {
 			kept = append(kept, f) // writes at or before where it reads
 			o.sentBytes += f.Event.size()
 		}
 	}
+	o.again = max(0, o.again-n)
 	sent := len(kept)
 	o.frames = o.closeGap(kept, o.frames[o.next+n:])
 	o.next = sent
-	for o.next > limit.Queue || o.sentBytes > limit.QueueBytes && o.next > 0 {
+	for o.next > 2*limit.Queue || o.sentBytes > 2*limit.QueueBytes && o.next > 0 {
 		o.forget(1)
 	}
 	return batch
@@ -112,16 +119,21 @@ func (o *outbox) rewind(seq uint64) bool {
 		return false
 	}
 	o.ack(seq)
-	kept := o.frames[:0]
-	o.sentBytes, o.waitingBytes = 0, 0
-	for _, f := range o.frames {
-		if f.Seq != 0 {
+	before := o.next + o.again
+	kept, again := o.frames[:0], 0
+	for i, f := range o.frames {
+		switch {
+		case f.Seq != 0:
 			kept = append(kept, f)
-			o.waitingBytes += f.Event.size()
+			if i < before {
+				again++
+			}
+		case i >= before:
+			o.waitingBytes -= f.Event.size()
 		}
 	}
 	clear(o.frames[len(kept):])
-	o.frames, o.next = kept, 0
+	o.frames, o.next, o.again, o.sentBytes = kept, 0, again, 0
 	return true
 }
 
