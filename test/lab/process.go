@@ -80,17 +80,22 @@ func (p *Process) Await(ctx context.Context, pattern string) ([]string, error) {
 	}
 }
 
+// Wait waits for the program's own end and returns its error.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("%s still runs: %w", p.name(), ctx.Err())
+	}
+}
+
 // Interrupt sends SIGINT and waits for the program's own end; it returns the program's error.
 func (p *Process) Interrupt(ctx context.Context) error {
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		return err
 	}
-	select {
-	case <-p.done:
-		return p.err
-	case <-ctx.Done():
-		return fmt.Errorf("%s did not end after an interrupt: %w", p.name(), ctx.Err())
-	}
+	return p.Wait(ctx)
 }
 
 // Stop kills the program with its group and waits for its end.
