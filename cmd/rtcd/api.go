@@ -1,0 +1,204 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"rtcd/config"
+	"rtcd/creds"
+	"rtcd/signaling"
+)
+
+// api answers the HTTP contract besides pages and hub. Its fields do not change.
+type api struct {
+	minter  *minter
+	tokens  *creds.Tokens
+	keys    [][32]byte // SHA-256 of each API key
+	origins []config.Origin
+	open    bool // credentials for the check page without a token
+	info    info
+}
+
+// info is what GET /api/v1/info tells everybody: nothing secret.
+type info struct {
+	Name    string        `json:"name"`
+	Version string        `json:"version"`
+	Auth    config.Auth   `json:"auth"`
+	Check   config.Access `json:"check"`
+	Turn    turnInfo      `json:"turn"`
+	TLS     bool          `json:"tls"`
+}
+
+type turnInfo struct {
+	URLs       []string `json:"urls"`
+	Realm      string   `json:"realm"`
+	RelayPorts string   `json:"relay_ports"`
+}
+
+func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens) *api {
+	a := &api{
+		minter: m, tokens: tokens, origins: c.Signaling.Origins,
+		open: c.Check == config.AccessOpen || c.Signaling.Auth == config.AuthNone,
+		info: info{
+			Name: "rtcd", Version: versionString(), Auth: c.Signaling.Auth, Check: c.Check,
+			Turn: turnInfo{URLs: slices.Concat(m.stun, m.turn), Realm: realm(c), RelayPorts: c.Turn.RelayPorts.String()},
+			TLS:  c.TLSMode() != config.TLSOff,
+		},
+	}
+	for _, key := range c.Turn.APIKeys {
+		a.keys = append(a.keys, sha256.Sum256([]byte(key)))
+	}
+	return a
+}
+
+// routes is the whole public site.
+func (a *api) routes(hub, pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	mux.Handle("/ws", hub)
+	mux.HandleFunc("GET /api/v1/info", a.serveInfo)
+	mux.HandleFunc("GET /api/v1/ice-servers", a.serveICE)
+	mux.HandleFunc("OPTIONS /api/v1/", a.serveOptions)
+	if len(a.keys) > 0 {
+		mux.HandleFunc("GET /turn", a.serveREST)
+		mux.HandleFunc("POST /turn", a.serveREST)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if websocket.IsWebSocketUpgrade(r) && slices.Contains(websocket.Subprotocols(r), signaling.Subprotocol) {
+			hub.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (a *api) serveInfo(w http.ResponseWriter, r *http.Request) {
+	a.allowOrigin(w, r)
+	writeJSON(w, http.StatusOK, a.info)
+}
+
+// serveICE mints credentials for the bearer of a join token or an API key; where
+// the check page is open, also for anybody, but then they only reach this relay.
+func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
+	a.allowOrigin(w, r)
+	secret, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	user, ttl, ok := a.bearer(secret, r.URL.Query().Get("username"))
+	if !ok && a.open && secret == "" {
+		user, ttl, ok = creds.PrefixCheck+rand.Text()[:12], creds.CheckTTL, true
+	}
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="rtcd"`)
+		refuse(w, http.StatusUnauthorized, "unauthorized", "a join token or an API key is needed, as Bearer")
+		return
+	}
+	c, servers := a.minter.mint(user, ttl)
+	writeJSON(w, http.StatusOK, map[string]any{
+		"iceServers": servers.Servers,
+		"ttl":        int(servers.TTL.Seconds()),
+		"expiresAt":  c.Expires.UTC().Format(time.RFC3339),
+	})
+}
+
+// bearer tells for whom credentials are minted. The holder of an API key may name
+// the user; the holder of a token is who the token says.
+func (a *api) bearer(secret, username string) (user string, ttl time.Duration, ok bool) {
+	if secret == "" {
+		return "", 0, false
+	}
+	if a.isKey(secret) {
+		return username, a.minter.ttl, username == "" || creds.CheckUser(username) == nil
+	}
+	claims, err := a.tokens.Verify(secret, time.Now())
+	if err != nil {
+		return "", 0, false
+	}
+	user = "t." + rand.Text()[:12]
+	if claims.Subject != "" && creds.CheckUser("t."+claims.Subject) == nil {
+		user = "t." + claims.Subject
+	}
+	return a.minter.member(user), a.minter.ttl, true
+}
+
+func (a *api) isKey(secret string) bool {
+	sum := sha256.Sum256([]byte(secret))
+	match := 0
+	for _, key := range a.keys {
+		match |= subtle.ConstantTimeCompare(sum[:], key[:])
+	}
+	return match == 1
+}
+
+// serveREST answers as draft-uberti-behave-turn-rest-00 describes. The key comes as
+// key=, api= (Janus) or Bearer.
+func (a *api) serveREST(w http.ResponseWriter, r *http.Request) {
+	a.allowOrigin(w, r)
+	r.Body = http.MaxBytesReader(w, r.Body, 4096)
+	if err := r.ParseForm(); err != nil {
+		refuse(w, http.StatusBadRequest, "bad_request", "the form cannot be read")
+		return
+	}
+	key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	for _, name := range []string{"key", "api"} {
+		if key == "" {
+			key = r.Form.Get(name)
+		}
+	}
+	user := r.Form.Get("username")
+	switch {
+	case !a.isKey(key):
+		refuse(w, http.StatusForbidden, "forbidden", "the API key is not valid")
+	case r.Form.Get("service") != "turn":
+		refuse(w, http.StatusBadRequest, "bad_request", "want service=turn")
+	case user != "" && creds.CheckUser(user) != nil:
+		refuse(w, http.StatusBadRequest, "bad_request", "username: want 1 to 255 bytes of printable text")
+	default:
+		c, _ := a.minter.mint(user, a.minter.ttl)
+		writeJSON(w, http.StatusOK, map[string]any{
+			"username": c.Username, "password": c.Password,
+			"ttl": int(c.TTL.Seconds()), "uris": a.minter.turn,
+		})
+	}
+}
+
+// allowOrigin lets pages of the configured origins read the answer. There are no
+// cookies: an origin alone gets nothing.
+func (a *api) allowOrigin(w http.ResponseWriter, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	if origin != "" && (slices.Contains(a.origins, "*") || slices.Contains(a.origins, config.Origin(origin))) {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+	}
+	w.Header().Add("Vary", "Origin")
+}
+
+// serveOptions answers the question that browsers ask before they send a Bearer.
+func (a *api) serveOptions(w http.ResponseWriter, r *http.Request) {
+	a.allowOrigin(w, r)
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization")
+	w.Header().Set("Access-Control-Allow-Methods", "GET")
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// refuse writes an error of the HTTP contract.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	writeJSON(w, status, map[string]string{"code": code, "message": message})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.Encode(v) // an error here is the client's hanging up
+}

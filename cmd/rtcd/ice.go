@@ -1,0 +1,130 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"rtcd/config"
+	"rtcd/creds"
+	"rtcd/signaling"
+)
+
+// killer ends the live allocations of a user; *turnsrv.Server does it.
+type killer interface {
+	KillUser(user, reason string) int
+}
+
+// minter hands out ICE servers with credentials for this server's relay. It joins
+// the hub to the relay: it is the hub's signaling.ICE. Its fields do not change
+// once the server runs.
+type minter struct {
+	keys       *creds.Keys
+	stun, turn []string // URLs
+	ttl        time.Duration
+	restrict   bool // members' credentials only reach this relay itself
+	relay      killer
+	log        *slog.Logger
+}
+
+// member is the user part of a hub member's credentials.
+func (m *minter) member(id string) string {
+	if m.restrict {
+		return creds.PrefixRestricted + id
+	}
+	return id
+}
+
+// Mint returns ICE servers for a member.
+func (m *minter) Mint(member string) signaling.ICEServers {
+	_, servers := m.mint(m.member(member), m.ttl)
+	return servers
+}
+
+// Revoke makes a member's credentials worthless and ends its allocations.
+func (m *minter) Revoke(member string) {
+	user := m.member(member)
+	// The youngest credential was minted at most now.
+	m.keys.Revoke(user, time.Now().Add(m.ttl+time.Second))
+	if n := m.relay.KillUser(user, "revoked"); n > 0 {
+		m.log.Info("allocations of a removed member ended", "user", user, "allocations", n)
+	}
+}
+
+func (m *minter) mint(user string, ttl time.Duration) (creds.Credential, signaling.ICEServers) {
+	c := m.keys.Issue(user, ttl, time.Now())
+	return c, signaling.ICEServers{TTL: ttl, Servers: iceServers(m.stun, m.turn, c)}
+}
+
+// iceServers is what new RTCPeerConnection wants. Only the TURN entry carries the
+// credentials.
+func iceServers(stun, turn []string, c creds.Credential) []signaling.ICEServer {
+	servers := []signaling.ICEServer{}
+	if len(stun) > 0 {
+		servers = append(servers, signaling.ICEServer{URLs: stun})
+	}
+	if len(turn) > 0 {
+		servers = append(servers, signaling.ICEServer{URLs: turn, Username: c.Username, Credential: c.Password})
+	}
+	return servers
+}
+
+// endpoints are the ports that clients use.
+type endpoints struct {
+	turn, turns []uint16 // UDP and TCP; TLS
+}
+
+// configuredEndpoints are those that the configuration names.
+func configuredEndpoints(c *config.Loaded) endpoints {
+	ports := func(list []config.Address) (out []uint16) {
+		for _, a := range list {
+			out = appendNew(out, a.AddrPort().Port())
+		}
+		return out
+	}
+	return endpoints{turn: ports(c.Listen.Turn), turns: ports(c.Listen.Turns)}
+}
+
+func appendNew(list []uint16, port uint16) []uint16 {
+	for _, p := range list {
+		if p == port {
+			return list
+		}
+	}
+	return append(list, port)
+}
+
+// iceURLs returns what browsers are told. turns: is left out in self-signed mode,
+// since no browser would accept the certificate.
+func iceURLs(c *config.Loaded, e endpoints, addrs []external) (stun, turn []string) {
+	for _, host := range hosts(c, addrs) {
+		for _, p := range e.turn {
+			at := net.JoinHostPort(host, strconv.Itoa(int(p)))
+			stun = append(stun, "stun:"+at)
+			turn = append(turn, "turn:"+at+"?transport=udp", "turn:"+at+"?transport=tcp")
+		}
+		if mode := c.TLSMode(); mode != config.TLSSelfSigned && mode != config.TLSOff {
+			for _, p := range e.turns {
+				turn = append(turn, "turns:"+net.JoinHostPort(host, strconv.Itoa(int(p)))+"?transport=tcp")
+			}
+		}
+	}
+	return stun, turn
+}
+
+// hosts is how others call this machine: the domain, else each external address.
+func hosts(c *config.Loaded, addrs []external) []string {
+	if c.Domain != "" {
+		return []string{c.Domain}
+	}
+	var out []string
+	for _, a := range addrs {
+		out = append(out, a.Public.String())
+	}
+	if len(out) == 0 {
+		out = []string{netip.AddrFrom4([4]byte{127, 0, 0, 1}).String()}
+	}
+	return out
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"rtcd/config"
+	"rtcd/turnsrv/udp"
+)
+
+// portTries is how many ports are tried where the next free one will do.
+const portTries = 100
+
+// listenStream binds a TCP address or a unix socket. With next, a taken port is
+// passed over for the next free one.
+func listenStream(a config.Address, next bool) (net.Listener, error) {
+	if path, ok := a.Unix(); ok {
+		return listenUnix(path)
+	}
+	host, port, err := net.SplitHostPort(string(a))
+	if err != nil {
+		return nil, err
+	}
+	first, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, err
+	}
+	for n := first; ; n++ {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(n)))
+		switch {
+		case err == nil:
+			return l, nil
+		case !isTaken(err):
+			return nil, fmt.Errorf("cannot listen on %s: %w", a, err)
+		case !next || n-first >= portTries:
+			return nil, fmt.Errorf("cannot listen on %s: port %d is taken%s", a, n, heldBy("tcp", n))
+		}
+	}
+}
+
+func isTaken(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, udp.ErrTaken)
+}
+
+// listenUnix replaces a socket that a dead process left behind, but not a live one.
+func listenUnix(path string) (net.Listener, error) {
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("cannot listen on unix:%s: another process does", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		os.Remove(path)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on unix:%s: %w", path, err)
+	}
+	return l, os.Chmod(path, 0o600)
+}
+
+// heldBy says who has a port, as far as it can be found out.
+func heldBy(network string, port int) string {
+	if who := portHolder(network, port); who != "" {
+		return " by " + who
+	}
+	return ""
+}
+
+// httpServer is one HTTP server with its listeners.
+type httpServer struct {
+	server    *http.Server
+	listeners []net.Listener
+}
+
+// newHTTPServer returns a server whose clients cannot hold on to it by being slow. The
+// deadlines end when a connection becomes a WebSocket.
+func newHTTPServer(h http.Handler, log *slog.Logger) *httpServer {
+	return &httpServer{server: &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}}
+}
+
+// listen binds addresses; with a TLS configuration their connections are encrypted.
+func (w *httpServer) listen(addrs []config.Address, tlsConfig *tls.Config, next bool) error {
+	for _, a := range addrs {
+		l, err := listenStream(a, next)
+		if err != nil {
+			return err
+		}
+		if tlsConfig != nil {
+			l = tls.NewListener(l, tlsConfig)
+		}
+		w.listeners = append(w.listeners, l)
+	}
+	return nil
+}
+
+// port is that of the first listener, 0 if there is none.
+func (w *httpServer) port() int {
+	if len(w.listeners) == 0 {
+		return 0
+	}
+	if a, ok := w.listeners[0].Addr().(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
+}
+
+// Run serves until ctx is done and returns when no request is being answered any
+// more, or after a second.
+func (w *httpServer) Run(ctx context.Context) error {
+	failed := make(chan error, len(w.listeners))
+	for _, l := range w.listeners {
+		// Run owns it; closing the server below ends it.
+		go func() { failed <- w.server.Serve(l) }()
+	}
+	running := len(w.listeners)
+	var err error
+	if running == 0 {
+		<-ctx.Done()
+	} else {
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+			running--
+		}
+	}
+	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if w.server.Shutdown(soon) != nil {
+		w.server.Close()
+	}
+	for range running {
+		<-failed
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (w *httpServer) close() {
+	for _, l := range w.listeners {
+		l.Close()
+	}
+}

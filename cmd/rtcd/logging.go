@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"rtcd/config"
+	"rtcd/turnsrv/relay"
+)
+
+// newLogger writes to w: text for people on a terminal, JSON for programs.
+func newLogger(c *config.Loaded, w io.Writer) *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.Log.Level)) // validated by config
+	options := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "text" || c.Log.Format == "auto" && isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// eventLog writes the relay's events to the log. The relay must never wait for a
+// log, so events that find the queue full are counted and left out.
+type eventLog struct {
+	log   *slog.Logger
+	queue chan relay.Event
+	lost  atomic.Uint64
+}
+
+func newEventLog(log *slog.Logger) *eventLog {
+	return &eventLog{log: log, queue: make(chan relay.Event, 1024)}
+}
+
+// put is the relay's OnEvent.
+func (e *eventLog) put(event relay.Event) {
+	if event.Kind == relay.Refreshed && !e.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	select {
+	case e.queue <- event:
+	default:
+		e.lost.Add(1)
+	}
+}
+
+// Run writes until ctx is done, and then what is still queued.
+func (e *eventLog) Run(ctx context.Context) error {
+	for {
+		select {
+		case event := <-e.queue:
+			e.write(event)
+		case <-ctx.Done():
+			for {
+				select {
+				case event := <-e.queue:
+					e.write(event)
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+func (e *eventLog) write(event relay.Event) {
+	if n := e.lost.Swap(0); n > 0 {
+		e.log.Warn("events of allocations were not logged", "events", n)
+	}
+	i := event.Info
+	attrs := []slog.Attr{
+		slog.Uint64("allocation", i.ID), slog.String("user", i.User),
+		slog.String("client", i.Client.String()), slog.String("transport", i.Transport.String()),
+		slog.Any("relays", i.Relays),
+	}
+	level := slog.LevelInfo
+	switch event.Kind {
+	case relay.Refreshed:
+		level = slog.LevelDebug
+	case relay.Closed:
+		attrs = append(attrs, slog.String("reason", event.Reason),
+			slog.Uint64("sent_bytes", i.SentBytes), slog.Uint64("sent_packets", i.SentPackets),
+			slog.Uint64("received_bytes", i.ReceivedBytes), slog.Uint64("received_packets", i.ReceivedPackets))
+	}
+	e.log.LogAttrs(context.Background(), level, "allocation "+event.Kind.String(), attrs...)
+}

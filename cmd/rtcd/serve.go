@@ -1,0 +1,363 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"rtcd/config"
+	"rtcd/creds"
+	"rtcd/signaling"
+	"rtcd/turnsrv"
+	"rtcd/turnsrv/relay"
+	"rtcd/web"
+)
+
+func serveCommand() *cobra.Command {
+	var flags configFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run relay, hub and pages in the foreground",
+		Long: "Run relay, hub and pages in the foreground. Without a configuration file it starts with\n" +
+			"defaults and generated secrets, on free ports, and prints a link to try at once.\n\n" +
+			"SIGTERM drains: live calls go on for up to drain.timeout. SIGINT ends at once.",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := flags.load()
+			if err != nil {
+				return err
+			}
+			a, err := newApp(cmd.Context(), c, newLogger(c, cmd.ErrOrStderr()))
+			if err != nil {
+				return err
+			}
+			a.welcome(cmd.OutOrStdout())
+			return a.run()
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// app is one running rtcd. When newApp returns it, everything listens and nothing
+// is served yet.
+type app struct {
+	config   *config.Loaded
+	log      *slog.Logger
+	registry *prometheus.Registry
+
+	externals []external
+	tls       *tls.Config // nil: no TLS
+	keys      *creds.Keys
+	tokens    *creds.Tokens
+	minter    *minter
+
+	turn   *turnsrv.Server
+	hub    *signaling.Hub
+	events *eventLog
+	https  *httpServer
+	http   *httpServer
+	admin  *httpServer
+	life   *lifecycle
+}
+
+// newApp makes all parts and binds every socket, so that a taken port shows before
+// anybody is served.
+func newApp(ctx context.Context, c *config.Loaded, log *slog.Logger) (_ *app, err error) {
+	for _, w := range c.Warnings {
+		log.Warn(w)
+	}
+	a := &app{config: c, log: log, registry: newRegistry(), events: newEventLog(log)}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.externals, err = externals(ctx, c.Turn.ExternalIP); err != nil {
+		return nil, err
+	}
+	if a.tls, err = tlsConfig(c, a.externals); err != nil {
+		return nil, err
+	}
+	s, err := loadSecrets(c)
+	if err != nil {
+		return nil, err
+	}
+	if a.keys, err = s.keys(realm(c)); err != nil {
+		return nil, err
+	}
+	if a.tokens, err = s.tokens(); err != nil {
+		return nil, err
+	}
+	if err := a.listenTurn(ctx, creds.Derive(s.master, creds.PurposeNonce, 32)); err != nil {
+		return nil, err
+	}
+	if err := a.newHub(creds.Derive(s.master, creds.PurposeResume, 32)); err != nil {
+		return nil, err
+	}
+	return a, a.listenHTTP()
+}
+
+// nextFree tells whether a taken port is passed over for the next free one: only
+// where nobody chose it.
+func (a *app) nextFree(path string) bool {
+	_, chosen := a.config.From[path]
+	return a.config.File == "" && !chosen
+}
+
+// listenTurn binds the relay's listeners.
+func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
+	c := a.config
+	for try := 0; ; try++ {
+		var listeners []turnsrv.Listener
+		for _, addr := range c.Listen.Turn {
+			addr = shifted(addr, try)
+			listeners = append(listeners,
+				turnsrv.Listener{Transport: relay.UDP, Addr: string(addr)},
+				turnsrv.Listener{Transport: relay.TCP, Addr: string(addr)})
+		}
+		for _, addr := range c.Listen.Turns {
+			listeners = append(listeners,
+				turnsrv.Listener{Transport: relay.TLS, Addr: string(addr), TLS: a.tls},
+				turnsrv.Listener{Transport: relay.DTLS, Addr: string(addr), TLS: a.tls})
+		}
+		srv, err := turnsrv.New(turnsrv.Options{
+			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
+			Policy: policyOf(c, a.externals), Limits: connectionLimits(c),
+			Logger: a.log, OnEvent: a.events.put,
+		})
+		if err != nil {
+			return err
+		}
+		err = srv.Listen(ctx)
+		if err == nil {
+			a.turn = srv
+			a.registry.MustRegister(srv.Collector())
+			return nil
+		}
+		srv.Close()
+		if !isTaken(err) || !a.nextFree("listen.turn") || try >= portTries {
+			return fmt.Errorf("%w%s", err, heldByAny(listeners))
+		}
+	}
+}
+
+// shifted is an address n ports further on.
+func shifted(a config.Address, n int) config.Address {
+	host, port, err := net.SplitHostPort(string(a))
+	if first, e := strconv.Atoi(port); err == nil && e == nil && first > 0 {
+		return config.Address(net.JoinHostPort(host, strconv.Itoa(first+n)))
+	}
+	return a
+}
+
+// heldByAny tells who has the ports of listeners that could not be bound.
+func heldByAny(listeners []turnsrv.Listener) string {
+	for _, l := range listeners {
+		network := "tcp"
+		if l.Transport == relay.UDP || l.Transport == relay.DTLS {
+			network = "udp"
+		}
+		if who := heldBy(network, int(config.Address(l.Addr).AddrPort().Port())); who != "" {
+			return fmt.Sprintf(" (%s port held%s)", network, who)
+		}
+	}
+	return ""
+}
+
+// newHub makes the hub and what joins it to the relay.
+func (a *app) newHub(resumeKey []byte) (err error) {
+	c := a.config
+	a.minter = &minter{
+		keys: a.keys, relay: a.turn, log: a.log,
+		ttl:      time.Duration(c.Turn.CredentialTTL),
+		restrict: restricts(c, a.externals),
+	}
+	e := endpoints{turn: a.ports(relay.UDP), turns: a.ports(relay.TLS)}
+	a.minter.stun, a.minter.turn = iceURLs(c, e, a.externals)
+	if a.minter.restrict {
+		a.log.Warn("signaling.auth is none on a public address: everybody may join, so credentials only reach " +
+			"this relay itself; set signaling.public: true to change that, or auth: token")
+	}
+	origins := make([]string, len(c.Signaling.Origins))
+	for i, o := range c.Signaling.Origins {
+		origins[i] = string(o)
+	}
+	a.hub, err = signaling.New(signaling.Options{
+		Auth: a.tokens, Open: c.Signaling.Auth == config.AuthNone,
+		Origins: origins, ICE: a.minter, Key: resumeKey,
+		Limits: hubLimits(c), Log: a.log, Metrics: a.registry,
+	})
+	return err
+}
+
+// ports are those that clients reach a transport on.
+func (a *app) ports(t relay.Transport) (out []uint16) {
+	for _, addr := range a.turn.Addrs(t) {
+		out = appendNew(out, addr.Port())
+	}
+	return out
+}
+
+// restricts tells whether members' credentials must only reach this relay itself:
+// strangers on the internet could otherwise use it to reach anything.
+func restricts(c *config.Loaded, addrs []external) bool {
+	if c.Signaling.Auth != config.AuthNone || c.Signaling.Public {
+		return false
+	}
+	for _, a := range addrs {
+		if isPublic(a.Public) {
+			return true
+		}
+	}
+	return false
+}
+
+// listenHTTP binds the site and the admin endpoint.
+func (a *app) listenHTTP() error {
+	c := a.config
+	site := newAPI(c, a.minter, a.tokens).routes(a.hub, web.Handler(web.Options{}))
+	a.https = newHTTPServer(site, a.log)
+	if err := a.https.listen(c.Listen.HTTPS, a.tls, false); err != nil {
+		return err
+	}
+	plain := site
+	if port := a.https.port(); port != 0 {
+		plain = redirect(port)
+	}
+	a.http = newHTTPServer(plain, a.log)
+	if err := a.http.listen(c.Listen.HTTP, nil, a.nextFree("listen.http")); err != nil {
+		return err
+	}
+	a.life = &lifecycle{
+		hub: a.hub, turn: a.turn, log: a.log,
+		timeout: time.Duration(c.Drain.Timeout), min: int(c.Drain.Min),
+	}
+	a.admin = newHTTPServer(adminRoutes(a.registry, &a.life.draining), a.log)
+	a.admin.server.WriteTimeout = 0 // profiles take as long as they are asked to
+	return a.admin.listen(c.Listen.Admin, nil, a.nextFree("listen.admin"))
+}
+
+// redirect sends everybody to https.
+func redirect(port int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		target := url.URL{Scheme: "https", Host: hostPort(host, port, 443), Path: r.URL.Path, RawQuery: r.URL.RawQuery}
+		http.Redirect(w, r, target.String(), http.StatusPermanentRedirect)
+	})
+}
+
+// hostPort leaves out the port that the scheme implies.
+func hostPort(host string, port, implied int) string {
+	at := net.JoinHostPort(trimBrackets(host), strconv.Itoa(port))
+	if port == implied {
+		at = at[:len(at)-len(strconv.Itoa(port))-1]
+	}
+	return at
+}
+
+func trimBrackets(host string) string {
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		return host[1 : len(host)-1]
+	}
+	return host
+}
+
+// close gives back what newApp bound before it failed.
+func (a *app) close() {
+	for _, s := range []*httpServer{a.https, a.http, a.admin} {
+		if s != nil {
+			s.close()
+		}
+	}
+	if a.turn != nil {
+		a.turn.Close()
+	}
+}
+
+// siteURL is where people find the pages; host "" means the configured one.
+func (a *app) siteURL(host string) string {
+	if host == "" {
+		host = hosts(a.config, a.externals)[0]
+	}
+	if port := a.https.port(); port != 0 {
+		return "https://" + hostPort(host, port, 443)
+	}
+	if port := a.http.port(); port != 0 {
+		return "http://" + hostPort(host, port, 80)
+	}
+	return ""
+}
+
+// tryRoom is the room of the link that is printed where there is no configuration.
+const tryRoom = "lobby"
+
+// welcome tells people where things are. The join link carries a token, so it goes
+// to standard output only, never to the log, and only where there is no
+// configuration file.
+func (a *app) welcome(out io.Writer) {
+	site := a.siteURL("")
+	if a.config.File != "" {
+		if site != "" {
+			fmt.Fprintf(out, "rtcd serves %s\nA link for a room: rtcd token --link --room NAME\n", site)
+		}
+		return
+	}
+	if a.siteURL("localhost") != "" {
+		link, err := joinLink(a.siteURL("localhost"), a.config.Signaling.Auth, a.tokens, creds.Claims{
+			Room: tryRoom, Expires: time.Now().Add(24 * time.Hour),
+		})
+		if err == nil {
+			fmt.Fprintf(out, "rtcd is ready. Open this link in two browser windows:\n\n  %s\n\n", link)
+		}
+		fmt.Fprintf(out, "  pages  %s\n", site)
+	}
+	for _, u := range a.minter.turn {
+		fmt.Fprintf(out, "  relay  %s\n", u)
+	}
+	for _, e := range a.externals {
+		fmt.Fprintf(out, "  relayed traffic comes from %s (%s), ports %s\n", e.Public, e.Why, a.config.Turn.RelayPorts)
+	}
+	for _, l := range a.admin.listeners {
+		fmt.Fprintf(out, "  admin  http://%s/metrics\n", l.Addr())
+	}
+	fmt.Fprintln(out, "\nStop it with Ctrl-C. For a server of your own: rtcd init --domain your.name")
+}
+
+// joinLink leads into a room. The fragment is not sent to any server.
+func joinLink(site string, auth config.Auth, tokens *creds.Tokens, c creds.Claims) (string, error) {
+	if auth == config.AuthNone {
+		return site + "/apps/call#room=" + url.QueryEscape(c.Room), nil
+	}
+	token, err := tokens.Sign(c)
+	return site + "/apps/call#token=" + token, err
+}
+
+// run serves until a signal ends it.
+func (a *app) run() error {
+	for _, e := range a.externals {
+		a.log.Info("address of relayed traffic", "address", e.Public.String(), "local", e.Local.String(), "from", e.Why)
+	}
+	if len(a.externals) == 0 {
+		a.log.Warn("no address for relayed traffic is known; set turn.external_ip")
+	}
+	err := a.life.run(a.turn.Run, a.hub.Run, a.https.Run, a.http.Run, a.admin.Run, a.events.Run)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

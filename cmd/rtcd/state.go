@@ -1,0 +1,159 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"rtcd/config"
+	"rtcd/creds"
+)
+
+// stateDir is where rtcd keeps what it generates: $STATE_DIRECTORY (systemd), else
+// $XDG_STATE_HOME/rtcd, else ~/.local/state/rtcd. It need not exist.
+func stateDir() (string, error) {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "rtcd"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no state directory: set STATE_DIRECTORY: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "rtcd"), nil
+}
+
+// The files of the state directory.
+const (
+	turnSecretFile  = "turn.secret"
+	tokenSecretFile = "token.secret"
+	masterKeyFile   = "master.key"
+)
+
+// secrets is everything secret that a process works with.
+type secrets struct {
+	turn, token []string
+	master      []byte // nonce and resume keys are derived from it
+	allowShort  bool
+	sources     map[string]string // what → where it came from, for `rtcd check`
+}
+
+// loadSecrets takes secrets from the configuration, else from systemd's
+// credentials directory, else from the state directory, where they are generated
+// when they are missing.
+func loadSecrets(c *config.Loaded) (*secrets, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return nil, err
+	}
+	s := &secrets{allowShort: c.Turn.AllowShortSecret, sources: map[string]string{}}
+	pick := func(what string, configured []string, key, file string) ([]string, error) {
+		if len(configured) > 0 {
+			s.sources[what] = c.From[key].String()
+			return configured, nil
+		}
+		if name := credential(file); name != "" {
+			s.sources[what] = name
+			return config.ReadSecrets(name)
+		}
+		name := filepath.Join(dir, file)
+		s.sources[what] = name
+		return loadOrCreate(name)
+	}
+	if s.turn, err = pick("turn", c.Turn.Secrets, "turn.secrets", turnSecretFile); err != nil {
+		return nil, err
+	}
+	if s.token, err = pick("token", c.Signaling.TokenSecrets, "signaling.token_secrets", tokenSecretFile); err != nil {
+		return nil, err
+	}
+	master, err := loadOrCreate(filepath.Join(dir, masterKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	s.master = []byte(master[0])
+	return s, nil
+}
+
+// credential is a file that systemd's LoadCredential= put there, or "".
+func credential(name string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return ""
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+// loadOrCreate reads a file of secrets, or makes one with a new secret. Of several
+// processes that do this at once one wins, and all read the same.
+func loadOrCreate(name string) ([]string, error) {
+	secrets, err := config.ReadSecrets(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return secrets, err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return nil, err
+	}
+	if err := writeNew(name, []byte(newSecret()+"\n"), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return config.ReadSecrets(name)
+}
+
+// newSecret is 256 random bits in hexadecimal.
+func newSecret() string {
+	b := make([]byte, 32)
+	rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+// writeNew writes a file that must not exist yet: whole or not at all.
+func writeNew(name string, data []byte, mode fs.FileMode) error {
+	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
+	if err != nil {
+		return err
+	}
+	return os.Link(tmp.Name(), name) // unlike rename this never replaces a file
+}
+
+func (s *secrets) keys(realm string) (*creds.Keys, error) {
+	keys, err := creds.NewKeys(creds.KeysOptions{Secrets: s.turn, AllowShort: s.allowShort, Realm: realm})
+	if err != nil {
+		return nil, fmt.Errorf("TURN secret (%s): %w", s.sources["turn"], err)
+	}
+	return keys, nil
+}
+
+func (s *secrets) tokens() (*creds.Tokens, error) {
+	tokens, err := creds.NewTokens(creds.TokensOptions{Secrets: s.token, AllowShort: s.allowShort})
+	if err != nil {
+		return nil, fmt.Errorf("join token secret (%s): %w", s.sources["token"], err)
+	}
+	return tokens, nil
+}
+
+// realm is turn.realm with its default.
+func realm(c *config.Loaded) string {
+	switch {
+	case c.Turn.Realm != "":
+		return c.Turn.Realm
+	case c.Domain != "":
+		return c.Domain
+	}
+	return "rtcd"
+}

@@ -1,0 +1,109 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/turn/v4"
+)
+
+// connect opens what the TURN client speaks over, and returns the server's address.
+func (p *prober) connect(ctx context.Context) (net.PacketConn, netip.AddrPort, error) {
+	host := p.target.Host
+	if p.o.Address != "" {
+		host = p.o.Address
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	var failed error
+	for _, a := range addrs {
+		server := netip.AddrPortFrom(a.Unmap(), uint16(p.target.Port))
+		conn, err := p.open(ctx, server)
+		if err == nil {
+			return conn, server, nil
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	if failed == nil {
+		failed = fmt.Errorf("%s has no address", host)
+	}
+	return nil, netip.AddrPort{}, failed
+}
+
+func (p *prober) open(ctx context.Context, server netip.AddrPort) (net.PacketConn, error) {
+	var d net.Dialer
+	switch p.target.Transport {
+	case "tcp":
+		conn, err := d.DialContext(ctx, "tcp", server.String())
+		if err != nil {
+			return nil, err
+		}
+		return turn.NewSTUNConn(conn), nil
+	case "tls":
+		conn, err := d.DialContext(ctx, "tcp", server.String())
+		if err != nil {
+			return nil, err
+		}
+		secured := tls.Client(conn, &tls.Config{
+			ServerName: p.target.Host, RootCAs: p.o.Roots, InsecureSkipVerify: p.o.Insecure, MinVersion: tls.VersionTLS12,
+		})
+		if err := secured.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return turn.NewSTUNConn(secured), nil
+	case "dtls":
+		return p.openDTLS(ctx, server)
+	}
+	// Connected, so that a closed port shows at once (ICMP) instead of as silence.
+	conn, err := d.DialContext(ctx, "udp", server.String())
+	if err != nil {
+		return nil, err
+	}
+	return datagrams{conn, p.refused}, nil
+}
+
+func (p *prober) openDTLS(ctx context.Context, server netip.AddrPort) (net.PacketConn, error) {
+	socket, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(server),
+		dtls.WithServerName(p.target.Host), dtls.WithRootCAs(p.o.Roots),
+		dtls.WithInsecureSkipVerify(p.o.Insecure))
+	if err == nil {
+		err = conn.HandshakeContext(ctx)
+	}
+	if err != nil {
+		socket.Close()
+		return nil, err
+	}
+	return datagrams{conn, p.refused}, nil
+}
+
+// datagrams is a connection to one server as the PacketConn that the client wants.
+// The client keeps waiting when a read fails, so refused is called with the reason.
+type datagrams struct {
+	net.Conn
+	refused func(error)
+}
+
+func (d datagrams) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, err := d.Read(b)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		d.refused(err)
+	}
+	return n, d.RemoteAddr(), err
+}
+
+func (d datagrams) WriteTo(b []byte, _ net.Addr) (int, error) { return d.Write(b) }
