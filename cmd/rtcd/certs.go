@@ -10,12 +10,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"rtcd/config"
@@ -27,25 +29,77 @@ var errNoACME = errors.New("tls.mode: this version cannot fetch certificates by 
 	"or tls.mode: self-signed for a test")
 
 // tlsConfig is for https and turns; nil where TLS is off.
-func tlsConfig(c *config.Loaded, addrs []external) (*tls.Config, error) {
-	var cert tls.Certificate
-	var err error
+func tlsConfig(c *config.Loaded, addrs []external, log *slog.Logger) (*tls.Config, error) {
 	switch c.TLSMode() {
 	case config.TLSOff:
 		return nil, nil
 	case config.TLSACME:
 		return nil, errNoACME
 	case config.TLSFiles:
-		cert, err = tls.LoadX509KeyPair(c.Resolve(c.TLS.CertFile), c.Resolve(c.TLS.KeyFile))
-		if err != nil {
+		live := &liveCert{certFile: c.Resolve(c.TLS.CertFile), keyFile: c.Resolve(c.TLS.KeyFile), log: log}
+		if _, err := live.get(nil); err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
-	default:
-		if cert, err = selfSigned(c, addrs, time.Now()); err != nil {
-			return nil, fmt.Errorf("self-signed certificate: %w", err)
-		}
+		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: live.get}, nil
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
+	cert, err := selfSigned(c, addrs, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("self-signed certificate: %w", err)
+	}
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get}, nil
+}
+
+// liveCert is a certificate in files that another program renews.
+type liveCert struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu     sync.Mutex // guards the following
+	cert   *tls.Certificate
+	looked time.Time
+	stamp  string // of the files that cert was read from, or that could not be read
+}
+
+// lookAgain is how often the files are looked at, on a handshake.
+const lookAgain = 10 * time.Second
+
+// get returns the certificate, read anew if the files have changed. Files that
+// cannot be read, as in the middle of a renewal, leave the old one in place.
+func (l *liveCert) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cert != nil && time.Since(l.looked) < lookAgain {
+		return l.cert, nil
+	}
+	l.looked = time.Now()
+	stamp := fileStamp(l.certFile) + fileStamp(l.keyFile)
+	if l.cert != nil && stamp == l.stamp {
+		return l.cert, nil
+	}
+	l.stamp = stamp
+	cert, err := tls.LoadX509KeyPair(l.certFile, l.keyFile)
+	switch {
+	case err == nil:
+		if l.cert != nil {
+			l.log.Info("certificate read anew", "file", l.certFile)
+		}
+		l.cert = &cert
+	case l.cert == nil:
+		return nil, err
+	default:
+		l.log.Warn("the renewed certificate cannot be used; the old one stays", "error", err)
+	}
+	return l.cert, nil
+}
+
+// fileStamp changes when the file does.
+func fileStamp(name string) string {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %v;", info.Size(), info.ModTime().UnixNano())
 }
 
 // The files of the self-signed certificate in the state directory.

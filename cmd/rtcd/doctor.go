@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -208,12 +209,7 @@ func (d *doctor) examineCertificate() {
 		d.row(fail, "tls", errNoACME.Error(), "")
 		return
 	}
-	conf, err := tlsConfig(c, d.externals)
-	if err != nil {
-		d.row(fail, "tls", err.Error(), "")
-		return
-	}
-	leaf, err := x509.ParseCertificate(conf.Certificates[0].Certificate[0])
+	leaf, err := certificate(c, d.externals)
 	if err != nil {
 		d.row(fail, "tls", err.Error(), "")
 		return
@@ -232,6 +228,19 @@ func (d *doctor) examineCertificate() {
 	default:
 		d.row(ok, "tls", detail, "")
 	}
+}
+
+// certificate is the one that clients would see.
+func certificate(c *config.Loaded, addrs []external) (*x509.Certificate, error) {
+	conf, err := tlsConfig(c, addrs, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	cert, err := conf.GetCertificate(nil)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(cert.Certificate[0])
 }
 
 // examineRelay probes the running server on each of its own transports.

@@ -90,7 +90,7 @@ func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
 	l.draining.Store(true)
 	l.hub.Drain(retryHint)
 	l.turn.Drain(true)
-	l.log.Info("draining", "allocations", l.turn.Len(), "timeout", l.timeout)
+	l.log.Info("draining", "allocations", l.turn.Len(), "timeout", l.timeout.String())
 	var late <-chan time.Time
 	if l.timeout > 0 {
 		timer := time.NewTimer(l.timeout)

@@ -55,23 +55,12 @@ func (e *eventLog) put(event relay.Event) {
 	}
 }
 
-// Run writes until ctx is done, and then what is still queued.
-func (e *eventLog) Run(ctx context.Context) error {
-	for {
-		select {
-		case event := <-e.queue:
-			e.write(event)
-		case <-ctx.Done():
-			for {
-				select {
-				case event := <-e.queue:
-					e.write(event)
-				default:
-					return nil
-				}
-			}
-		}
+// Run writes until the queue is closed, which its only writer does when it ends.
+func (e *eventLog) Run(context.Context) error {
+	for event := range e.queue {
+		e.write(event)
 	}
+	return nil
 }
 
 func (e *eventLog) write(event relay.Event) {
@@ -84,14 +73,15 @@ func (e *eventLog) write(event relay.Event) {
 		slog.String("client", i.Client.String()), slog.String("transport", i.Transport.String()),
 		slog.Any("relays", i.Relays),
 	}
-	level := slog.LevelInfo
+	level, message := slog.LevelInfo, "allocation made"
 	switch event.Kind {
 	case relay.Refreshed:
-		level = slog.LevelDebug
+		level, message = slog.LevelDebug, "allocation refreshed"
 	case relay.Closed:
+		message = "allocation closed"
 		attrs = append(attrs, slog.String("reason", event.Reason),
 			slog.Uint64("sent_bytes", i.SentBytes), slog.Uint64("sent_packets", i.SentPackets),
 			slog.Uint64("received_bytes", i.ReceivedBytes), slog.Uint64("received_packets", i.ReceivedPackets))
 	}
-	e.log.LogAttrs(context.Background(), level, "allocation "+event.Kind.String(), attrs...)
+	e.log.LogAttrs(context.Background(), level, message, attrs...)
 }

@@ -87,7 +87,7 @@ func newApp(ctx context.Context, c *config.Loaded, log *slog.Logger) (_ *app, er
 	if a.externals, err = externals(ctx, c.Turn.ExternalIP); err != nil {
 		return nil, err
 	}
-	if a.tls, err = tlsConfig(c, a.externals); err != nil {
+	if a.tls, err = tlsConfig(c, a.externals, log); err != nil {
 		return nil, err
 	}
 	s, err := loadSecrets(c)
@@ -355,9 +355,15 @@ func (a *app) run() error {
 	if len(a.externals) == 0 {
 		a.log.Warn("no address for relayed traffic is known; set turn.external_ip")
 	}
-	err := a.life.run(a.turn.Run, a.hub.Run, a.https.Run, a.http.Run, a.admin.Run, a.events.Run)
+	err := a.life.run(a.runTurn, a.hub.Run, a.https.Run, a.http.Run, a.admin.Run, a.events.Run)
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// runTurn ends the event log after the relay's last event.
+func (a *app) runTurn(ctx context.Context) error {
+	defer close(a.events.queue)
+	return a.turn.Run(ctx)
 }
