@@ -10,7 +10,7 @@ import (
 
 // aioice is an ICE and TURN implementation of its own, in Python. Debian's python3 has it, whatever else is in the PATH.
 func TestAioiceAgentsConnectThroughTheRelay(t *testing.T) {
-	to := startRTCD(t).target(t)
+	to := startRTCD(t, unlimited).target(t)
 	const messages = "200"
 	for _, tr := range []transport{overUDP, overTCP, overTLS} {
 		t.Run(string(tr), func(t *testing.T) {

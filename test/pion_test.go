@@ -194,7 +194,7 @@ func wantEcho(t *testing.T, relay net.PacketConn, peer net.Addr) {
 }
 
 func TestPionClientEchoes(t *testing.T) {
-	to := startRTCD(t).target(t)
+	to := startRTCD(t, unlimited).target(t)
 	peer := startEcho(t, world.bob)
 	for _, tr := range allTransports {
 		for _, f := range families {
@@ -219,7 +219,7 @@ func TestPionClientEchoes(t *testing.T) {
 
 // Two clients behind the same relay, on every pair of transports that differ.
 func TestPionClientsReachEachOther(t *testing.T) {
-	to := startRTCD(t).target(t)
+	to := startRTCD(t, unlimited).target(t)
 	for i, tr := range allTransports {
 		other := allTransports[(i+1)%len(allTransports)]
 		t.Run(string(tr)+" to "+string(other), func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestPionClientsReachEachOther(t *testing.T) {
 }
 
 func TestPionClientIsRefused(t *testing.T) {
-	to := startRTCD(t).target(t)
+	to := startRTCD(t, unlimited).target(t)
 	expired := to
 	expired.user = "1000000000:" + strings.SplitN(to.user, ":", 2)[1]
 	wrong := to

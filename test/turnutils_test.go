@@ -95,7 +95,7 @@ func wantWhole(t *testing.T, c count, err error, atLeast int) {
 
 // Client to client, each with a second allocation on the odd port (EVEN-PORT and RESERVATION-TOKEN): four sessions.
 func TestCoturnClientLosesNothing(t *testing.T) {
-	to := startRTCD(t).target(t)
+	to := startRTCD(t, unlimited).target(t)
 	t.Run("all", func(t *testing.T) {
 		for _, tr := range []transport{overUDP, overTCP, overDTLS} {
 			for _, f := range families {
@@ -128,7 +128,7 @@ func TestCoturnClientLosesNothing(t *testing.T) {
 
 // Through the network to a peer that echoes.
 func TestCoturnClientReachesAPeer(t *testing.T) {
-	to := startRTCD(t).target(t)
+	to := startRTCD(t, unlimited).target(t)
 	start(t, world.bob.Command(context.WithoutCancel(t.Context()), "turnutils_peer", "-p", "3480",
 		"-L", world.bob.IP4.String(), "-L", world.bob.IP6.String()))
 	t.Run("all", func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestCoturnClientReachesAPeer(t *testing.T) {
 // servers at the same time, and a difference that chance does not explain (three standard deviations of the
 // difference of two counts) is a failure.
 func TestCoturnClientLosesNoMoreOverTLSThanAgainstCoturn(t *testing.T) {
-	targets := []target{startRTCD(t).target(t), startCoturn(t)}
+	targets := []target{startRTCD(t, unlimited).target(t), startCoturn(t)}
 	counts := make([]count, len(targets))
 	t.Run("at once", func(t *testing.T) {
 		for i, to := range targets {

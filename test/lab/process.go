@@ -80,6 +80,9 @@ func (p *Process) Await(ctx context.Context, pattern string) ([]string, error) {
 	}
 }
 
+// Ended is closed when the program has ended.
+func (p *Process) Ended() <-chan struct{} { return p.done }
+
 // Wait waits for the program's own end and returns its error.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
