@@ -49,7 +49,7 @@ const policy = "default-src 'self'; base-uri 'none'; form-action 'self'; " +
 const permissions = "camera=(self), microphone=(self), display-capture=(self), " +
 	"fullscreen=(self), picture-in-picture=(self), screen-wake-lock=(self), " +
 	"clipboard-write=(self), autoplay=(self), geolocation=(), payment=(), usb=(), " +
-	"serial=(), bluetooth=(), midi=(), browsing-topics=()"
+	"serial=(), midi=(), browsing-topics=()"
 
 // Handler serves the pages and the SDK. It answers GET and HEAD; every address
 // that is not ours is answered by a page with status 404.

@@ -37,6 +37,8 @@ const tiles = new Map();
 let over = null;
 let notice = '';
 /** @type {ReturnType<typeof setTimeout>|undefined} */
+let noticeTimer;
+/** @type {ReturnType<typeof setTimeout>|undefined} */
 let retry;
 
 /** @typedef {'loading'|'lobby'|'joining'|'waiting'|'connecting'|'connected'|'ended'|'error'} State */
@@ -122,6 +124,7 @@ async function join(quietly = false) {
   call.on('peer', addTile);
   call.on('gone', removeTile);
   over = null;
+  root.dataset.error = '';
   setState('waiting');
   call.peers.forEach(addTile);
   settle();
@@ -310,9 +313,6 @@ function setState(now) {
   root.dataset.call = now;
   draw();
 }
-
-/** @type {ReturnType<typeof setTimeout>|undefined} */
-let noticeTimer;
 
 /** @param {string} key @param {number} [ms]  how long; until the next without it */
 function say(key, ms = 0) {

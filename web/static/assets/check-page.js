@@ -17,6 +17,8 @@ import {copy, initShell, readFragment} from './shell.js';
 /** @typedef {import('../sdk/check.js').Row} Row */
 /** @typedef {import('../sdk/check-relay.js').Measure} Measure */
 
+const STATE_ICON = {running: 'run', pass: 'pass', fail: 'fail', skip: 'skip', wait: 'wait', run: 'run'};
+
 /** @type {Result|null} */
 let result = null;
 let drawn = ''; // the banner as it stands, so that screen readers hear each verdict once
@@ -58,8 +60,6 @@ function draw() {
   fill(byId('table'), drawTable(result.rows));
   byId('report').hidden = result.verdict === 'running';
 }
-
-const STATE_ICON = {running: 'run', pass: 'pass', fail: 'fail', skip: 'skip', wait: 'wait', run: 'run'};
 
 /** @param {keyof typeof STATE_ICON} state */
 function dot(state) {
@@ -104,17 +104,15 @@ function remedy(key, values) {
 /** @param {Row} row @param {Result|null} r */
 function drawRow(row, r) {
   const what = [t(row.kind === 'stun' ? 'kind.stun' : `kind.turn-${row.transport}`), ...familiesOf(row)];
-  const explained = row.state === 'fail' || row.state === 'skip' || row.reason === 'ok-no-nat';
+  if (row.reason === 'ok-no-nat') what.push(t('reason.ok-no-nat'));
   return h('li', {class: `row is-${row.state}`, 'data-url': row.url, 'data-state': row.state, 'data-reason': row.reason},
     dot(row.state),
     h('div', {}, h('div', {class: 'url'}, row.url), h('div', {class: 'what'}, what.join(' · '))),
     h('span', {class: 'ms'}, row.ms === null ? '' : t('unit.ms', {n: number(row.ms)})),
-    explained && row.reason !== 'ok-no-nat'
-      ? h('div', {class: 'why'},
-        h('strong', {}, t(`reason.${row.reason}`, remedyOf(row, r))),
-        remedy(`remedy.${row.reason}`, remedyOf(row, r)),
-        seen(row))
-      : explained && h('div', {class: 'what why'}, t('reason.ok-no-nat')));
+    (row.state === 'fail' || row.state === 'skip') && h('div', {class: 'why'},
+      h('strong', {}, t(`reason.${row.reason}`, remedyOf(row, r))),
+      remedy(`remedy.${row.reason}`, remedyOf(row, r)),
+      seen(row)));
 }
 
 /** @param {Row} row */

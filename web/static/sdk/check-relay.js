@@ -220,8 +220,8 @@ async function ping(measure, from, to, count, update) {
     from.send(String(i));
     measure.sent++;
     measure.lost = pending.size;
-    if (i % 5 === 0) update();
     await pause(PING_EVERY);
+    if (i % 10 === 9) update(); // drawing takes time: not while an answer is on its way
   }
   const end = performance.now() + 1000;
   while (pending.size && performance.now() < end) await pause(20);

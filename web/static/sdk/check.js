@@ -255,7 +255,7 @@ function withoutEmpty({urls, username, credential}) {
 /** @param {RTCIceCandidate} c @param {Row} row @param {number} ms @returns {Candidate} */
 function readCandidate(c, row, ms) {
   const field = c.candidate.replace(/^candidate:/, '').split(' ');
-  const address = c.address ?? field[4] ?? '';
+  const address = (c.address ?? field[4] ?? '').replace(/^\[|\]$/g, '');
   const type = c.type ?? field[7] ?? '';
   return {
     type, protocol: c.protocol ?? field[2]?.toLowerCase() ?? '',
@@ -296,9 +296,8 @@ export function explain({kind, transport, host, candidates, errors, ms}, complet
     return address === 'IPv6' ? 'no-ipv6' : 'dns';
   }
   if (!complete || errors.length) return `silent-${transport}`;
-  if (kind === 'stun' && candidates.some(({type}) => type === 'host')) {
-    return address === 'IPv6' ? 'no-ipv6' : 'ok-no-nat';
-  }
+  const visible = candidates.filter(({type, family}) => type === 'host' && family);
+  if (kind === 'stun' && visible.some(({family}) => !address || family === address)) return 'ok-no-nat';
   if (address === 'IPv6') return 'no-ipv6';
   return transport === 'tls' && address ? 'tls-address' : 'nothing';
 }
