@@ -9,10 +9,9 @@ import (
 const (
 	// maxAnonymousFrame bounds what a client may send before it has authenticated.
 	maxAnonymousFrame = 2048
-	// maxFrame is the largest payload in a Send indication with an IPv6 peer: a
-	// header of 20, XOR-PEER-ADDRESS 24 and DATA 4 with 65,507 do not fit the 65,535
-	// of a STUN length, so what remains is that payload and 36 of overhead.
-	maxFrame = 65507 + 36
+	// maxFrame is the largest payload (padded) in a Send indication: a header of 20,
+	// XOR-PEER-ADDRESS of 12 and the 4 before DATA. ChannelData is smaller.
+	maxFrame = 65508 + 36
 )
 
 // Why a byte stream is not STUN and TURN. All of them end the connection: there is

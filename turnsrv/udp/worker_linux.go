@@ -1,0 +1,256 @@
+package udp
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of a worker's memory.
+const (
+	rxSlots    = 64      // datagrams, or joined ones, of one batch
+	rxRelay    = 16      // of these, at most from one relay socket at a time
+	rxSlotSize = 1 << 16 // bytes; pages that nothing came into cost nothing
+	rxControl  = 96      // bytes of control messages per slot
+	maxEvents  = 128     // ready sockets of one round
+	maxErrors  = 16      // ICMP errors that one socket may report in one round
+)
+
+// worker reads the sockets of one epoll.
+type worker struct {
+	loop *fastLoop
+	id   int
+	w    *fastWriter // the handler's
+
+	ep     *os.File // of epfd
+	epfd   int
+	events []unix.EpollEvent
+	ready  int // events of this round
+
+	msgs  []mmsghdr
+	iov   []unix.Iovec
+	names []sockaddr
+	ctl   []byte
+	buf   []byte
+	used  int // slots that this batch has filled
+}
+
+func newWorker(l *fastLoop, id int) (*worker, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	// os.NewFile puts descriptors that do not block into the netpoller.
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(epfd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	k := &worker{
+		loop: l, id: id,
+		ep: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd,
+		events: make([]unix.EpollEvent, maxEvents),
+		msgs:   make([]mmsghdr, rxSlots), iov: make([]unix.Iovec, rxSlots), names: make([]sockaddr, rxSlots),
+		ctl: make([]byte, rxSlots*rxControl), buf: make([]byte, rxSlots*rxSlotSize),
+	}
+	k.w = l.newWriter(id)
+	for i := range k.msgs {
+		h := &k.msgs[i].hdr
+		k.iov[i].Base = &k.buf[i*rxSlotSize]
+		k.iov[i].SetLen(rxSlotSize)
+		h.Iov = &k.iov[i]
+		h.SetIovlen(1)
+		h.Name = (*byte)(unsafe.Pointer(&k.names[i]))
+		h.Control = &k.ctl[i*rxControl]
+	}
+	return k, nil
+}
+
+// run is the life of the worker: until its epoll is closed it waits for sockets
+// that are ready and goes round them.
+func (k *worker) run(h Handler) error {
+	conn, err := k.ep.SyscallConn()
+	if err != nil {
+		return err
+	}
+	poll := k.poll
+	for {
+		if err := conn.Read(poll); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return os.ErrClosed
+			}
+			return err
+		}
+		k.round(h)
+	}
+}
+
+// poll looks which sockets are ready, and begins a batch if any is. The batch
+// begins first: a socket that the kernel names must stay open until its end.
+func (k *worker) poll(uintptr) bool {
+	k.w.Begin()
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(k.epfd), uintptr(unsafe.Pointer(&k.events[0])),
+		maxEvents, 0, 0, 0)
+	if k.ready = int(n); errno != 0 {
+		k.ready = 0
+	}
+	if k.ready == 0 {
+		k.w.End()
+	}
+	return k.ready > 0
+}
+
+func (k *worker) round(h Handler) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.Recovered(v)
+		}
+		k.used = 0
+		k.w.End()
+	}()
+	for i := range k.events[:k.ready] {
+		ev := &k.events[i]
+		s := k.loop.sockets.load(ev.Fd)
+		if s == nil {
+			continue // removed since
+		}
+		if ev.Events&unix.EPOLLERR != 0 {
+			k.readErrors(h, s, int(ev.Fd))
+		}
+		if ev.Events&unix.EPOLLIN != 0 {
+			k.read(h, s, ev.Fd)
+		}
+	}
+	h.Flush()
+}
+
+// read takes what a socket has, as far as there are slots.
+func (k *worker) read(h Handler, s *Socket, fd int32) {
+	want := rxRelay
+	if s.listener {
+		want = rxSlots
+	}
+	if rxSlots-k.used < min(want, rxRelay) {
+		h.Flush()
+		k.used = 0
+	}
+	slots := k.msgs[k.used:min(k.used+want, rxSlots)]
+	for i := range slots {
+		slots[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		slots[i].hdr.SetControllen(rxControl)
+	}
+	n, errno := recvmmsg(fd, slots)
+	if errno != 0 && errno != unix.EAGAIN {
+		n, errno = recvmmsg(fd, slots) // that was an ICMP error: reading told it
+	}
+	if errno != 0 {
+		return
+	}
+	k.handle(h, s, n)
+	k.used += n
+}
+
+// handle hands n slots to the handler.
+func (k *worker) handle(h Handler, s *Socket, n int) {
+	packets, joined := n, 0
+	for i := k.used; i < k.used+n; i++ {
+		m := &k.msgs[i]
+		b := k.buf[i*rxSlotSize : i*rxSlotSize+int(m.n)]
+		to, seg := s.Addr.Addr(), 0
+		if m.hdr.Controllen > 0 {
+			c := parseControl(k.ctl[i*rxControl:][:m.hdr.Controllen])
+			if c.to.IsValid() {
+				to = c.to
+			}
+			if c.segment > 0 && c.segment < len(b) {
+				seg = c.segment
+				in := (len(b) + seg - 1) / seg
+				joined += in
+				packets += in - 1
+			}
+			if c.lost > 0 {
+				k.countLost(s, c.lost)
+			}
+		}
+		h.Packet(s, parseSockaddr(&k.names[i]), to, b, seg)
+	}
+	c := &k.w.ctr
+	c.readCalls.Add(1)
+	c.readPackets.Add(uint64(packets))
+	if joined > 0 {
+		c.groPackets.Add(uint64(joined))
+	}
+}
+
+// countLost turns the kernel's count of a socket's drops into ours.
+func (k *worker) countLost(s *Socket, total uint32) {
+	last := &s.fast.lost[k.id%len(s.fast.lost)]
+	k.w.ctr.overflows.Add(uint64(total - *last))
+	*last = total
+}
+
+// readErrors empties a socket's error queue (IP_RECVERR in ip(7)), where each ICMP
+// error comes with the address of the datagram that it is about.
+func (k *worker) readErrors(h Handler, s *Socket, fd int) {
+	var oob [256]byte
+	for range maxErrors {
+		_, nn, _, to, err := unix.Recvmsg(fd, nil, oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if err != nil {
+			break
+		}
+		if e, ok := parseICMP(oob[:nn]); ok {
+			if peer := fromSockaddr(to); peer.IsValid() {
+				h.ICMP(s, peer, e)
+			}
+		}
+	}
+	unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // which clears it
+}
+
+// parseICMP reads struct sock_extended_err:
+//
+//	errno(32) origin(8) type(8) code(8) pad(8) info(32) data(32)
+func parseICMP(oob []byte) (ICMP, bool) {
+	list, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return ICMP{}, false
+	}
+	for _, m := range list {
+		four := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR
+		six := m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_RECVERR
+		if !four && !six || len(m.Data) < 16 {
+			continue
+		}
+		origin := m.Data[4]
+		if origin != unix.SO_EE_ORIGIN_ICMP && origin != unix.SO_EE_ORIGIN_ICMP6 {
+			continue
+		}
+		e := ICMP{Type: m.Data[5], Code: m.Data[6]}
+		if four && e.Type == 3 && e.Code == 4 || six && e.Type == 2 {
+			e.Data = binary.NativeEndian.Uint32(m.Data[8:])
+		}
+		return e, true
+	}
+	return ICMP{}, false
+}
+
+// opener returns the worker that is to read a new socket of writer w: its own, so
+// that both directions of an allocation meet in one batch, or the next in turn.
+func (l *fastLoop) opener(w *fastWriter) *worker {
+	if w.worker >= 0 {
+		return l.workers[w.worker]
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	return l.workers[l.next%len(l.workers)]
+}
+
+// Open binds a relay socket.
+func (w *fastWriter) Open(addr netip.AddrPort, tag any) (*Socket, error) {
+	return w.loop.openRelay(addr, tag, w.loop.opener(w))
+}
