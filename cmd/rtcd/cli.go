@@ -36,7 +36,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitDone
 	case errors.Is(err, errReported):
 		return exitFailed
-	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
+	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "rtcd: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
 	}
@@ -53,11 +53,21 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 			"Start with 'rtcd serve': it needs no configuration and prints a link to try.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := ""
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = fmt.Sprintf("; did you mean %q?", near[0])
+			}
+			return usageError{fmt.Errorf("unknown command %q%s", args[0], hint)}
+		},
+		RunE: func(*cobra.Command, []string) error {
 			return usageError{errors.New("want a command, like serve, init, check or probe")}
 		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

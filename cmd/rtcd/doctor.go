@@ -264,7 +264,7 @@ func (d *doctor) examineRelay(ctx context.Context) {
 		// From inside, because many routers do not lead back to the public address.
 		r := probe.Run(ctx, target, probe.Options{
 			Username: pair.Username, Credential: pair.Password, Packets: 10, Timeout: 3 * time.Second,
-			Address: d.inside(target.Host),
+			Address: d.inside(target),
 		})
 		switch {
 		case !r.OK:
@@ -279,10 +279,15 @@ func (d *doctor) examineRelay(ctx context.Context) {
 	}
 }
 
-// inside is the address of ours behind a host of an ICE URL.
-func (d *doctor) inside(host string) string {
+// inside is the address on this machine of a listener that an ICE URL names.
+func (d *doctor) inside(t probe.Target) string {
+	for _, a := range slices.Concat(d.config.Listen.Turn, d.config.Listen.Turns) {
+		if ap := a.AddrPort(); int(ap.Port()) == t.Port && !ap.Addr().IsUnspecified() {
+			return ap.Addr().String()
+		}
+	}
 	for _, e := range d.externals {
-		if e.Public.String() == host {
+		if e.Public.String() == t.Host {
 			return e.Local.String()
 		}
 	}

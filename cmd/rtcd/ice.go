@@ -76,11 +76,14 @@ type endpoints struct {
 	turn, turns []uint16 // UDP and TCP; TLS
 }
 
-// configuredEndpoints are those that the configuration names.
+// configuredEndpoints are those that the configuration names. Port 0, any free one,
+// is known only to the running server.
 func configuredEndpoints(c *config.Loaded) endpoints {
 	ports := func(list []config.Address) (out []uint16) {
 		for _, a := range list {
-			out = appendNew(out, a.AddrPort().Port())
+			if port := a.AddrPort().Port(); port != 0 {
+				out = appendNew(out, port)
+			}
 		}
 		return out
 	}
