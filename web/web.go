@@ -116,7 +116,6 @@ func setHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Permissions-Policy", permissions)
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
 // fileFor returns the file behind the address p, "" if it cannot have one.

@@ -92,11 +92,10 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	for _, target := range []string{"/", "/check", "/apps/call", "/sdk/rtcd.js", "/assets/base.css", "/nothing", "/check/"} {
 		header := get(h, target, nil).Header
 		for key, want := range map[string]string{
-			"X-Content-Type-Options":     "nosniff",
-			"Referrer-Policy":            "no-referrer",
-			"Cross-Origin-Opener-Policy": "same-origin",
-			"Permissions-Policy":         permissions,
-			"Content-Security-Policy":    policy,
+			"X-Content-Type-Options":  "nosniff",
+			"Referrer-Policy":         "no-referrer",
+			"Permissions-Policy":      permissions,
+			"Content-Security-Policy": policy,
 		} {
 			if got := header.Get(key); got != want {
 				t.Errorf("GET %s: %s is %q, want %q", target, key, got, want)

@@ -54,7 +54,7 @@ function draw() {
   byId('version').textContent = result.info?.version ? `rtcd ${result.info.version}` : '';
   drawBanner(result);
   byId('results').hidden = result.rows.length === 0;
-  fill(byId('rows'), result.rows.map((row) => drawRow(row, result)));
+  drawRows(result);
   fill(byId('tests'), drawTest('relay', result.relay), drawTest('path', result.path));
   byId('more').hidden = result.rows.every((row) => row.candidates.length === 0);
   fill(byId('table'), drawTable(result.rows));
@@ -101,8 +101,19 @@ function remedy(key, values) {
   return has(key) ? h('p', {}, rich(key, values)) : null;
 }
 
-/** @param {Row} row @param {Result|null} r */
-function drawRow(row, r) {
+/** What to do is said once, however many rows need it. @param {Result} r */
+function drawRows(r) {
+  const said = new Set();
+  fill(byId('rows'), r.rows.map((row) => {
+    const key = `${row.reason} ${row.port} ${row.reason === 'dns' ? row.host : ''}`;
+    const element = drawRow(row, r, !said.has(key));
+    said.add(key);
+    return element;
+  }));
+}
+
+/** @param {Row} row @param {Result} r @param {boolean} explained  say what to do, too */
+function drawRow(row, r, explained) {
   const what = [t(row.kind === 'stun' ? 'kind.stun' : `kind.turn-${row.transport}`), ...familiesOf(row)];
   if (row.reason === 'ok-no-nat') what.push(t('reason.ok-no-nat'));
   return h('li', {class: `row is-${row.state}`, 'data-url': row.url, 'data-state': row.state, 'data-reason': row.reason},
@@ -111,7 +122,7 @@ function drawRow(row, r) {
     h('span', {class: 'ms'}, row.ms === null ? '' : t('unit.ms', {n: number(row.ms)})),
     (row.state === 'fail' || row.state === 'skip') && h('div', {class: 'why'},
       h('strong', {}, t(`reason.${row.reason}`, remedyOf(row, r))),
-      remedy(`remedy.${row.reason}`, remedyOf(row, r)),
+      explained && remedy(`remedy.${row.reason}`, remedyOf(row, r)),
       seen(row)));
 }
 

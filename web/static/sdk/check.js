@@ -345,7 +345,8 @@ function judge(result) {
   else if (failed.some(({reason}) => reason === 'silent-udp')) result.advice.push('udp-blocked');
   else if (failed.length) result.advice.push('some-work');
   if (!failed.length && relay.state === 'fail') result.advice.push('no-data');
-  if (path.state === 'fail') result.advice.push('range-closed');
+  if (path.reason === 'range-closed') result.advice.push('range-closed');
+  if (path.reason === 'range-filtered') result.advice.push('range-filtered');
   if (path.state === 'skip' && relay.state === 'pass') result.advice.push('range-untested');
   const bad = [...rows, relay, path].some(({state}) => state === 'fail');
   result.verdict = bad ? 'fail' : 'pass';
