@@ -355,7 +355,7 @@ func (a *app) run() error {
 	if len(a.externals) == 0 {
 		a.log.Warn("no address for relayed traffic is known; set turn.external_ip")
 	}
-	err := a.life.run(a.runTurn, a.hub.Run, a.https.Run, a.http.Run, a.admin.Run, a.events.Run)
+	err := a.life.run(a.services()...)
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -366,4 +366,11 @@ func (a *app) run() error {
 func (a *app) runTurn(ctx context.Context) error {
 	defer close(a.events.queue)
 	return a.turn.Run(ctx)
+}
+
+// services is all that runs while the process does.
+func (a *app) services() []func(context.Context) error {
+	return []func(context.Context) error{
+		a.runTurn, a.hub.Run, a.https.Run, a.http.Run, a.admin.Run, a.events.Run,
+	}
 }

@@ -1,0 +1,409 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rtcd/config"
+	"rtcd/creds"
+	"rtcd/probe"
+	"rtcd/signaling"
+	"rtcd/turnsrv/relay"
+)
+
+func loadText(t *testing.T, text string) *config.Loaded {
+	t.Helper()
+	c, err := config.Load(config.Input{File: filepath.Join(t.TempDir(), "config.yaml"), Data: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// loopback serves everything on free ports of this machine. UDP and TCP share the
+// TURN port, so that one is chosen here.
+func loopback(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprintf(`
+domain: 127.0.0.1
+listen: {https: "127.0.0.1:0", http: "127.0.0.1:0", turn: %q, turns: "127.0.0.1:0", admin: "127.0.0.1:0"}
+turn: {external_ip: 127.0.0.1, relay_ports: 20000-29999, port_rest: 0}
+`, l.Addr().String())
+}
+
+// A whole process starts, relays over every transport, and leaves nothing behind.
+func TestWholeProcess(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
+	var log bytes.Buffer
+	a, err := newApp(t.Context(), loadText(t, loopback(t)), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals := make(chan os.Signal, 1)
+	ended := make(chan error, 1)
+	// This test owns it; the signal below ends it.
+	go func() { ended <- a.life.runWith(signals, a.services()...) }()
+
+	pair := a.keys.Issue("alice", time.Hour, time.Now())
+	roots := x509.NewCertPool()
+	cert, err := a.tls.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots.AddCert(cert.Leaf)
+	urls := append([]string{}, a.minter.turn...)
+	urls = append(urls, "turns:"+a.turn.Addrs(relay.TLS)[0].String(), "turns:"+a.turn.Addrs(relay.DTLS)[0].String()+"?transport=udp")
+	for _, u := range urls {
+		target, err := probe.ParseURL(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := probe.Run(t.Context(), target, probe.Options{
+			Username: pair.Username, Credential: pair.Password, Packets: 5, Interval: time.Millisecond, Roots: roots,
+		})
+		if !r.OK {
+			t.Errorf("%s: %+v", u, r.Problem)
+		}
+	}
+	signals <- os.Interrupt
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "allocation closed"); n != 2*len(urls) {
+		t.Errorf("%d closed allocations in the log, want %d", n, 2*len(urls))
+	}
+	if strings.Contains(log.String(), pair.Password) {
+		t.Error("a password is in the log")
+	}
+	if left := leftBehind(); left != "" {
+		t.Errorf("goroutines are left:\n%s", left)
+	}
+}
+
+// leftBehind waits for our goroutines to end and returns those that do not.
+func leftBehind() string {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		buf := make([]byte, 1<<20)
+		var left []string
+		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			ours := strings.Contains(g, "rtcd/") || strings.Contains(g, "net/http.(*Server)")
+			if ours && !strings.Contains(g, "leftBehind") && !strings.Contains(g, "testing.(*T).Run") {
+				left = append(left, g)
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			return strings.Join(left, "\n\n")
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks
+	}
+}
+
+// killed records whose allocations were ended.
+type killed []string
+
+func (k *killed) KillUser(user, _ string) int { *k = append(*k, user); return 1 }
+
+func TestMinter(t *testing.T) {
+	keys, err := creds.NewKeys(creds.KeysOptions{Secrets: []string{newSecret()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dead killed
+	var hub signaling.ICE
+	for _, restrict := range []bool{false, true} {
+		dead = nil
+		hub = &minter{keys: keys, stun: []string{"stun:a"}, turn: []string{"turn:a"}, ttl: time.Hour, restrict: restrict, relay: &dead, log: discard()}
+		ice := hub.Mint("peer1")
+		turn := ice.Servers[1]
+		login, match := keys.Verify(turn.Username, turn.Credential, time.Now())
+		relayOnly, _ := creds.Restricted(login.User)
+		if !match || login.Verdict != creds.OK || relayOnly != restrict || ice.TTL != time.Hour {
+			t.Errorf("restrict %t: %+v, %t", restrict, login, match)
+		}
+		hub.Revoke("peer1")
+		if v := keys.Lookup(turn.Username, time.Now()).Verdict; v != creds.Revoked {
+			t.Errorf("restrict %t: after Revoke %v", restrict, v)
+		}
+		if diff := cmp.Diff(killed{login.User}, dead); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestRestricts(t *testing.T) {
+	public := []external{{RelayIP: relay.RelayIP{Public: netip.MustParseAddr("8.8.8.8")}}}
+	home := []external{{RelayIP: relay.RelayIP{Public: netip.MustParseAddr("192.168.1.5")}}, {RelayIP: relay.RelayIP{Public: netip.MustParseAddr("100.64.3.4")}}}
+	for text, want := range map[string][2]bool{
+		"":                                      {false, false},
+		"signaling: {auth: none}":               {true, false},
+		"signaling: {auth: none, public: true}": {false, false},
+	} {
+		c := loadText(t, text)
+		if got := [2]bool{restricts(c, public), restricts(c, home)}; got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+// In the file 0 means unlimited, in Go options it means the default.
+func TestZeroIsUnlimited(t *testing.T) {
+	c := loadText(t, `
+turn:
+  port_rest: 0
+  peers: {deny: []}
+  limits: {allocations_per_user: 0, allocations_per_ip: 0, bandwidth_per_allocation: 0, permissions: 0, channels: 0,
+           unauthenticated_per_ip: 0, failed_logins_per_ip: 0, connections_per_ip: 0}
+signaling: {max_members: 0, limits: {message_bytes: 0, messages: 0, burst: 0, queue: 0}}
+`)
+	got := policyOf(c, nil)
+	none := relay.Rate{N: -1}
+	want := relay.Policy{
+		MinPort: 49152, MaxPort: 65535, PortRest: -1, Allow: []netip.Prefix{}, Deny: []netip.Prefix{},
+		Limits: relay.Limits{
+			AllocationsPerUser: -1, AllocationsPerIP: -1, Allocations: -1, Permissions: -1, Channels: -1,
+			Bandwidth: -1, Packets: -1, Unauthenticated: none, FailedLogins: none,
+		},
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+	huge := math.MaxInt32
+	if diff := cmp.Diff(signaling.Limits{
+		MessageBytes: huge, Rate: float64(huge), Burst: huge, Queue: huge, Members: huge,
+	}, hubLimits(c)); diff != "" {
+		t.Error(diff)
+	}
+	if got := connectionLimits(c).ConnectionsPerIP; got != huge {
+		t.Errorf("connections: %d", got)
+	}
+	defaults := policyOf(loadText(t, ""), nil)
+	if len(defaults.Deny) != len(relay.RecommendedDeny()) || defaults.Limits.Bandwidth != 20_000_000 {
+		t.Errorf("%+v", defaults)
+	}
+}
+
+func TestICEURLs(t *testing.T) {
+	both := []external{
+		{RelayIP: relay.RelayIP{Public: netip.MustParseAddr("203.0.113.5")}},
+		{RelayIP: relay.RelayIP{Public: netip.MustParseAddr("2001:db8::5")}},
+	}
+	files := "listen: {turns: ':5349'}\ntls: {cert_file: a, key_file: b}\n"
+	for text, want := range map[string]string{
+		"": "stun:203.0.113.5:3478 stun:[2001:db8::5]:3478 | turn:203.0.113.5:3478?transport=udp turn:203.0.113.5:3478?transport=tcp " +
+			"turn:[2001:db8::5]:3478?transport=udp turn:[2001:db8::5]:3478?transport=tcp",
+		"domain: a.example\n" + files: "stun:a.example:3478 | turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp turns:a.example:5349?transport=tcp",
+		"domain: a.example\nlisten: {turns: ':5349', turn: ''}\ntls: {mode: self-signed}": " | ",
+		"domain: 2001:db8::7\nlisten: {turn: [':3478', '127.0.0.1:3478', ':53'], turns: ''}": "stun:[2001:db8::7]:3478 stun:[2001:db8::7]:53 | " +
+			"turn:[2001:db8::7]:3478?transport=udp turn:[2001:db8::7]:3478?transport=tcp turn:[2001:db8::7]:53?transport=udp turn:[2001:db8::7]:53?transport=tcp",
+	} {
+		c := loadText(t, text)
+		stun, turn := iceURLs(c, configuredEndpoints(c), both)
+		if got := strings.Join(stun, " ") + " | " + strings.Join(turn, " "); got != want {
+			t.Errorf("%q:\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
+
+func TestExternals(t *testing.T) {
+	list := func(entries ...config.ExternalIP) []external {
+		t.Helper()
+		out, err := externals(context.Background(), entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	auto := list(config.ExternalAuto)
+	if len(auto) == 0 || !auto[0].Public.Is4() || auto[0].Local != auto[0].Public || auto[0].Why == "" {
+		t.Fatalf("auto: %+v", auto)
+	}
+	// An address that this machine does not have is behind NAT.
+	nat := list("198.51.100.7")
+	if len(nat) != 1 || nat[0].Local != auto[0].Local || !strings.Contains(nat[0].Why, "NATed to") {
+		t.Errorf("NAT: %+v", nat)
+	}
+	// What is written wins over what is found, of the same family only.
+	mixed := list(config.ExternalAuto, "198.51.100.7")
+	if mixed[0].Public.String() != "198.51.100.7" || len(mixed) != len(auto) {
+		t.Errorf("mixed: %+v", mixed)
+	}
+	own := list("127.0.0.1")
+	if len(own) != 1 || own[0].Local != own[0].Public {
+		t.Errorf("own: %+v", own)
+	}
+	if got := list("dns:localhost"); len(got) == 0 || !got[0].Public.IsLoopback() || got[0].Why != "dns:localhost" {
+		t.Errorf("dns: %+v", got)
+	}
+	if got := list(); len(got) != 0 {
+		t.Errorf("none: %+v", got)
+	}
+}
+
+func TestRedirectKeepsTheAddress(t *testing.T) {
+	for _, c := range []struct {
+		port                int
+		host, target, where string
+	}{
+		{443, "rtc.example.com", "/apps/call?x=1", "https://rtc.example.com/apps/call?x=1"},
+		{8443, "rtc.example.com:8080", "/", "https://rtc.example.com:8443/"},
+		{443, "[2001:db8::1]:80", "/", "https://[2001:db8::1]/"},
+	} {
+		r := httptest.NewRequest("GET", c.target, nil)
+		r.Host = c.host
+		w := httptest.NewRecorder()
+		redirect(c.port).ServeHTTP(w, r)
+		if got := w.Header().Get("Location"); got != c.where || w.Code != 308 {
+			t.Errorf("%s%s: %d %s", c.host, c.target, w.Code, got)
+		}
+	}
+}
+
+func TestSelfSignedIsKeptAndRenewed(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
+	now := time.Now()
+	serial := func(domain string, at time.Time) string {
+		t.Helper()
+		c := loadText(t, "domain: "+domain+"\nlisten: {https: ':443'}")
+		cert, err := selfSigned(c, nil, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(cert.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{domain, "localhost", "127.0.0.1", "::1"} {
+			if err := leaf.VerifyHostname(name); err != nil {
+				t.Error(err)
+			}
+		}
+		return leaf.SerialNumber.String()
+	}
+	first := serial("box.lan", now)
+	if serial("box.lan", now) != first {
+		t.Error("made anew without a reason")
+	}
+	second := serial("other.lan", now)
+	if second == first {
+		t.Error("not made anew for another name")
+	}
+	if serial("other.lan", now.AddDate(1, 0, 10)) == second {
+		t.Error("not made anew before its end")
+	}
+}
+
+func TestRenewedCertificateIsTakenUp(t *testing.T) {
+	dir := t.TempDir()
+	write := func(age time.Duration) {
+		t.Helper()
+		certPEM, keyPEM, err := makeCertificate([]string{"a.example"}, nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range map[string][]byte{"cert": certPEM, "key": keyPEM} {
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(path, time.Time{}, time.Now().Add(-age)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	l := &liveCert{certFile: filepath.Join(dir, "cert"), keyFile: filepath.Join(dir, "key"), log: discard()}
+	if _, err := l.get(nil); err == nil {
+		t.Fatal("a certificate without files")
+	}
+	serial := func() string {
+		t.Helper()
+		cert, err := l.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.SerialNumber.String()
+	}
+	write(time.Hour)
+	first := serial()
+	write(time.Minute)
+	if serial() != first {
+		t.Error("the files are looked at on every handshake")
+	}
+	l.looked = time.Now().Add(-lookAgain)
+	second := serial()
+	if second == first {
+		t.Error("the renewed certificate is not taken up")
+	}
+	if err := os.WriteFile(l.keyFile, []byte("half a k"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.looked = time.Now().Add(-lookAgain)
+	if serial() != second {
+		t.Error("a broken renewal must leave the old certificate")
+	}
+}
+
+func TestStateIsMadeOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	results := make(chan string, 8)
+	for range cap(results) {
+		go func() {
+			s, err := loadOrCreate(filepath.Join(dir, "secret"))
+			if err != nil {
+				t.Error(err)
+				s = []string{""}
+			}
+			results <- s[0]
+		}()
+	}
+	first := <-results
+	for range cap(results) - 1 {
+		if s := <-results; s != first || len(s) != 64 {
+			t.Errorf("%q and %q", first, s)
+		}
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v %v", info, err)
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, ".*"))
+	if len(left) != 0 {
+		t.Errorf("temporary files are left: %q", left)
+	}
+}
+
+func TestSystemdCredential(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
+	dir := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	secret := newSecret()
+	if err := os.WriteFile(filepath.Join(dir, turnSecretFile), []byte(secret+"\n"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	s, err := loadSecrets(loadText(t, ""))
+	if err != nil || s.turn[0] != secret || s.token[0] == secret {
+		t.Errorf("%+v %v", s, err)
+	}
+}
