@@ -245,7 +245,7 @@ func (s *Session) resume(t Transport, generation uint64, hello *Message) *link {
 		return nil
 	}
 	l := s.takeOverLocked(t)
-	s.generation++
+	s.generation = generation + 1 // the same again for a client that missed the welcome
 	s.heard = false
 	s.ping = now.Add(s.hub.o.PingEvery)
 	welcome := s.hub.welcome(s, s.generation, true)
