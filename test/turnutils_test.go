@@ -110,7 +110,6 @@ func TestCoturnClientLosesNothing(t *testing.T) {
 			"relay on IPv6":            {"-y", "-x"},
 			"relay on IPv4 by name":    {"-y", "-X"},
 			"send indications":         {"-y", "-s"},
-			"dual allocation":          {"-y", "-Z"},
 			"padded channel data":      {"-y", "-D"},
 			"don't fragment":           {"-y", "-g"},
 			"extra requests":           {"-y", "-G"},
@@ -182,9 +181,9 @@ func TestStunClientSeesItsAddress(t *testing.T) {
 			if err != nil || m == nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			seen, err := netip.ParseAddrPort(m[1])
-			if err != nil || seen.Addr() != own(world.alice, f) {
-				t.Errorf("reflexive address %q, %v; want one of %s", m[1], err, own(world.alice, f))
+			seen := m[1][:strings.LastIndexByte(m[1], ':')] // it prints IPv6 without brackets
+			if seen != own(world.alice, f).String() {
+				t.Errorf("reflexive address %q; want one of %s", m[1], own(world.alice, f))
 			}
 		})
 	}

@@ -1,0 +1,185 @@
+package test
+
+import (
+	"fmt"
+	"testing"
+
+	"rtcd/test/browser"
+)
+
+// transfer is what each page sends to the other.
+const transfer = 10_000_000
+
+// Two pages of one browser, in one room, by each way that a browser has to a relay.
+func TestBrowsersCallThroughTheRelay(t *testing.T) {
+	server := startRTCD(t)
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			b := openBrowser(t, kind, world.alice)
+			for _, tr := range []transport{overUDP, overTCP, overTLS} {
+				for _, f := range families {
+					t.Run(string(tr)+"/"+string(f), func(t *testing.T) { call(t, server, b, b, tr, f) })
+				}
+			}
+		})
+	}
+}
+
+// Different browsers at different addresses.
+func TestChromiumCallsFirefox(t *testing.T) {
+	call(t, startRTCD(t), openBrowser(t, browser.Chromium, world.alice), openBrowser(t, browser.Firefox, world.bob), overUDP, ip4)
+}
+
+// call has two members join a room with tokens, exchange a video and data, and holds what the browsers say about
+// their connection against the server's counters.
+func call(t *testing.T, server *rtcdServer, left, right *browser.Browser, tr transport, f family) {
+	before := server.relayed(t)
+	pages := join(t, server, left, right, tr, f)
+	exchange(t, pages)
+	wantVideo(t, pages)
+	low := server.relayed(t)
+	stats := wantRelayed(t, pages, tr)
+	high := server.relayed(t)
+	for other := range high {
+		for direction, after := range high[other] {
+			moved := after - before[other][direction]
+			if other != tr {
+				if moved != 0 {
+					t.Errorf("the server counts %.0f bytes %s over %s too", moved, direction, other)
+				}
+				continue
+			}
+			// The browsers count at a moment between the two readings, and leave out connectivity checks and handshakes.
+			least, most := low[other][direction]-before[other][direction], moved
+			said := stats.sent
+			if direction == "sent" { // by the server
+				said = stats.received
+			}
+			slack := 0.02*said + 100_000
+			if said < least-slack || said > most+slack || said < 2*transfer {
+				t.Errorf("browsers count %.0f bytes, the server between %.0f and %.0f %s over %s", said, least, most, direction, other)
+			}
+		}
+	}
+}
+
+// join opens the call page twice, each with a token of its own for the same room, and waits for the connection.
+func join(t *testing.T, server *rtcdServer, left, right *browser.Browser, tr transport, f family) []*browser.Page {
+	t.Helper()
+	var pages []*browser.Page
+	for i, b := range []*browser.Browser{left, right} {
+		token := server.token(t, t.Name(), fmt.Sprintf("member %d", i))
+		pages = append(pages, openPage(t, b, "https://"+hostBoth+"/apps/call?auto=1&relay=1#token="+token, only(tr, f)))
+	}
+	for _, page := range pages {
+		evaluate(t, page, nil, `async () => {
+			const deadline = Date.now() + 90000;
+			const ready = () => window.rtcdCall?.state === "connected" && window.rtcdCall.peers[0].channel.readyState === "open";
+			while (!ready()) {
+				if (Date.now() > deadline) {
+					const pcs = window.rtcdCall?.pcs?.map((pc) => [pc.iceGatheringState, pc.iceConnectionState, pc.connectionState, pc.signalingState]);
+					throw new Error("not connected: " + JSON.stringify({call: window.rtcdCall?.state, error: document.documentElement.dataset.error, pcs}));
+				}
+				await new Promise((next) => setTimeout(next, 100));
+			}
+		}`)
+	}
+	return pages
+}
+
+// exchange sends data both ways at once over the call's data channel and compares what arrives by SHA-256.
+func exchange(t *testing.T, pages []*browser.Page) {
+	t.Helper()
+	for i, page := range pages {
+		evaluate(t, page, nil, `(size, seed) => {
+			const channel = window.rtcdCall.peers[0].channel;
+			channel.binaryType = "arraybuffer";
+			const digest = async (bytes) => [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
+			const into = new Uint8Array(size);
+			let at = 0;
+			window.received = new Promise((done) => channel.addEventListener("message", ({data}) => {
+				into.set(new Uint8Array(data), at);
+				at += data.byteLength;
+				if (at === size) done(digest(into));
+			}));
+			window.send = async () => {
+				const from = new Uint8Array(size);
+				for (let i = 0, x = seed; i < size; i++) { x = (x * 1103515245 + 12345) & 0x7fffffff; from[i] = x >> 16; }
+				const chunk = 16384;
+				channel.bufferedAmountLowThreshold = 1 << 19;
+				for (let i = 0; i < size; i += chunk) {
+					if (channel.bufferedAmount > 1 << 20) await new Promise((low) => channel.addEventListener("bufferedamountlow", low, {once: true}));
+					channel.send(from.subarray(i, i + chunk));
+				}
+				return digest(from);
+			};
+		}`, transfer, i+1)
+	}
+	var sent, received [2]string
+	errs := make(chan error, 2*len(pages))
+	for i, page := range pages {
+		// Both end with the evaluation.
+		go func() { errs <- page.Eval(patient(t), &sent[i], `() => window.send()`) }()
+		go func() { errs <- page.Eval(patient(t), &received[i], `() => window.received`) }()
+	}
+	for range 2 * len(pages) {
+		if err := <-errs; err != nil {
+			t.Fatalf("transfer: %v", err)
+		}
+	}
+	if sent[0] != received[1] || sent[1] != received[0] {
+		t.Errorf("data arrived changed: sent %q, received %q", sent, received)
+	}
+}
+
+// wantVideo waits until each page has decoded more than 100 frames of the other's fake camera.
+func wantVideo(t *testing.T, pages []*browser.Page) {
+	t.Helper()
+	for _, page := range pages {
+		evaluate(t, page, nil, `async () => {
+			const deadline = Date.now() + 120000;
+			const frames = async () => Math.max(0, ...[...(await window.rtcdCall.pcs[0].getStats()).values()]
+				.filter((s) => s.type === "inbound-rtp" && s.kind === "video").map((s) => s.framesDecoded ?? 0));
+			while (await frames() <= 100) {
+				if (Date.now() > deadline) throw new Error("frames decoded: " + await frames());
+				await new Promise((next) => setTimeout(next, 100));
+			}
+		}`)
+	}
+}
+
+// sums are the bytes of both pages' selected pairs, added up.
+type sums struct{ sent, received float64 }
+
+// wantRelayed checks the selected pair on both pages.
+func wantRelayed(t *testing.T, pages []*browser.Page, tr transport) sums {
+	t.Helper()
+	var sum sums
+	for i, page := range pages {
+		var pair struct {
+			Local, Remote, Via string
+			Sent, Received     float64
+		}
+		evaluate(t, page, &pair, `async () => {
+			const stats = await window.rtcdCall.pcs[0].getStats();
+			const all = [...stats.values()];
+			const transport = all.find((s) => s.type === "transport" && s.selectedCandidatePairId);
+			const pair = stats.get(transport?.selectedCandidatePairId) ?? all.find((s) => s.type === "candidate-pair" && s.selected);
+			const local = stats.get(pair.localCandidateId), remote = stats.get(pair.remoteCandidateId);
+			return {local: local.candidateType, remote: remote.candidateType, via: local.relayProtocol ?? "",
+				sent: pair.bytesSent, received: pair.bytesReceived};
+		}`)
+		if pair.Local != "relay" || pair.Remote != "relay" || pair.Via != "" && pair.Via != string(tr) {
+			t.Errorf("page %d: selected pair %s/%s via %q; want relay/relay via %s", i, pair.Local, pair.Remote, pair.Via, tr)
+		}
+		sum.sent, sum.received = sum.sent+pair.Sent, sum.received+pair.Received
+	}
+	return sum
+}
+
+func evaluate(t *testing.T, page *browser.Page, out any, function string, args ...any) {
+	t.Helper()
+	if err := page.Eval(patient(t), out, function, args...); err != nil {
+		t.Fatal(err)
+	}
+}
