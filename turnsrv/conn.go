@@ -3,6 +3,7 @@ package turnsrv
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -19,6 +20,7 @@ type conn struct {
 	client *relay.Client
 	raw    net.Conn // below TLS or DTLS, so that closing never waits for a peer
 	nc     net.Conn // what is read and written
+	cork   *cork    // TLS: between the two
 
 	accepted      time.Time
 	authenticated bool      // the gate knows; the reader's
@@ -27,7 +29,7 @@ type conn struct {
 
 	mu    sync.Mutex // guards queue and ends
 	queue []byte     // frames that wait to be written
-	ends  []int      // DTLS: the end of each frame in queue, since a record is a message
+	ends  []int      // TLS and DTLS: the end of each frame in queue
 
 	wake chan struct{} // tells the writer that something waits
 	done chan struct{} // closed by close
@@ -41,6 +43,7 @@ const (
 	lastReadBuffer  = 2 * (64 << 10)
 	maxRecord       = 8192  // of what pion/dtls reads
 	maxSendRecord   = 16384 // of a DTLS record, RFC 6347 section 4.1
+	fewFrames       = 16    // that get a TLS record each
 )
 
 func newConn(s *Server, tr relay.Transport, raw, nc net.Conn) *conn {
@@ -279,7 +282,7 @@ func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
 	wake = len(c.queue) == 0
 	c.queue = append(append(c.queue, m.Head...), m.Body...)
 	c.queue = append(c.queue, padding[:pad]...)
-	if message {
+	if c.client.Transport != relay.TCP {
 		c.ends = append(c.ends, len(c.queue))
 	}
 	return wake
@@ -334,17 +337,65 @@ func keep(b []byte) []byte {
 	return b
 }
 
+// writeAll writes frames. TCP gets all in one call. DTLS gets a record each, which is
+// its message. TLS gets a record each too while they are few, since some clients
+// take one frame from a record (coturn's turnutils_uclient); when there are many,
+// fewer records save most of the work.
 func (c *conn) writeAll(queue []byte, ends []int) error {
-	if c.client.Transport.Stream() {
-		_, err := c.nc.Write(queue)
-		return err
+	switch {
+	case c.client.Transport == relay.DTLS:
+		return writeEach(c.nc, queue, ends)
+	case c.client.Transport == relay.TLS && len(ends) <= fewFrames:
+		c.cork.hold()
+		err := writeEach(c.nc, queue, ends)
+		return errors.Join(err, c.cork.release())
 	}
+	_, err := c.nc.Write(queue)
+	return err
+}
+
+func writeEach(w io.Writer, queue []byte, ends []int) error {
 	from := 0
 	for _, to := range ends {
-		if _, err := c.nc.Write(queue[from:to]); err != nil {
+		if _, err := w.Write(queue[from:to]); err != nil {
 			return err
 		}
 		from = to
 	}
 	return nil
+}
+
+// cork holds back what is written to a connection, so that several TLS records
+// leave in one call.
+type cork struct {
+	net.Conn
+
+	mu   sync.Mutex // guards all below; TLS also writes while it reads
+	held bool
+	buf  []byte
+}
+
+func (k *cork) Write(b []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held {
+		k.buf = append(k.buf, b...)
+		return len(b), nil
+	}
+	return k.Conn.Write(b)
+}
+
+func (k *cork) hold() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = true
+}
+
+func (k *cork) release() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = false
+	_, err := k.Conn.Write(k.buf)
+	k.buf = keep(k.buf)[:0]
+	return err
 }

@@ -156,7 +156,10 @@ func (s *Server) accept(ctx context.Context, l *streamListener) {
 			if l.tls == nil {
 				return newConn(s, l.transport, nc, nc)
 			}
-			return newConn(s, l.transport, nc, tls.Server(nc, l.tls))
+			k := &cork{Conn: nc}
+			c := newConn(s, l.transport, nc, tls.Server(k, l.tls))
+			c.cork = k
+			return c
 		})
 	}
 }
