@@ -79,7 +79,7 @@ func TestDrainWaitsForTheLastAllocation(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		p.allocations.Store(1)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + time.Millisecond) // just after it looked
 		p.allocations.Store(0)
 		p.wantEnd(t, 130*time.Second+200*time.Millisecond)
 	})
