@@ -106,7 +106,7 @@ func (n *Net) writeHosts() error {
 	text.WriteString("127.0.0.1 localhost\n::1 localhost\n")
 	for host, addrs := range n.hosts {
 		for _, a := range addrs {
-			fmt.Fprintf(&text, "%s %s\n", a, host)
+			fmt.Fprintf(&text, "%s %s %s.\n", a, host, host) // Chromium's WebRTC asks with the final dot
 		}
 	}
 	for _, node := range n.nodes {
