@@ -66,7 +66,7 @@ func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Ses
 	s := &Session{
 		hub: h, in: in, member: m, link: &link{t: t, writing: true},
 		rate:       rate.NewLimiter(rate.Limit(l.Rate), l.Burst),
-		mercy:      rate.NewLimiter(1, 2*int(l.Rate)),
+		mercy:      rate.NewLimiter(1, l.Burst/2),
 		ping:       now.Add(h.o.PingEvery),
 		generation: 1,
 	}

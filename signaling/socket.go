@@ -135,18 +135,30 @@ func (c *socket) run() {
 	defer c.hub.metrics.sockets.Dec()
 	defer c.hub.dropSocket(c)
 	defer c.conn.Close()
-	defer c.hub.guard(&c.session)
 	c.conn.SetReadLimit(int64(c.hub.o.Limits.MessageBytes))
 	c.conn.SetPingHandler(func(data string) error {
-		if err := c.control(); err != nil {
-			return err
+		if c.control() {
+			c.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
 		}
-		c.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
 		return nil
 	})
-	c.conn.SetPongHandler(func(string) error { return c.control() })
+	c.conn.SetPongHandler(func(string) error { c.control(); return nil })
 	c.extend(c.hub.o.HelloTimeout)
-	c.ended(c.read())
+	err := c.serve()
+	if err == nil && c.session == nil {
+		c.Close(CloseInternal, "internal error")
+	}
+	if err == nil || errors.Is(err, websocket.ErrReadLimit) {
+		c.linger()
+	}
+}
+
+// serve returns why the socket ended; nil after a panic.
+func (c *socket) serve() (err error) {
+	defer c.hub.guard(&c.session)
+	ended := c.read()
+	c.ended(ended)
+	return ended
 }
 
 // read takes frames until there is an error; it is never called again after one.
@@ -176,18 +188,20 @@ func (c *socket) extend(d time.Duration) {
 	}
 }
 
-var errFlood = errors.New("too many control frames")
-
-// control counts pings and pongs, which no message limit sees.
-func (c *socket) control() error {
+// control counts pings and pongs, which no message limit sees, and says whether
+// this one still counts as a sign of life.
+func (c *socket) control() bool {
+	if c.closing.Load() {
+		return false
+	}
 	if !c.controls.AllowN(time.Now(), 1) {
 		c.fail(CloseRate, "too many control frames")
-		return errFlood
+		return false
 	}
 	if c.session != nil {
 		c.extend(c.hub.o.DeadAfter)
 	}
-	return nil
+	return true
 }
 
 // fail closes the socket because the client broke a rule, and ends its session.
@@ -212,15 +226,12 @@ func (s *Session) owns(l *link) bool {
 func (c *socket) ended(err error) {
 	var timeout net.Error
 	switch {
-	case errors.Is(err, websocket.ErrReadLimit) && c.session == nil:
-		c.linger()
 	case c.session == nil:
 		if errors.As(err, &timeout) && timeout.Timeout() && !c.closing.Load() {
 			c.Close(CloseUnauthorized, "no hello in time")
 		}
 	case errors.Is(err, websocket.ErrReadLimit): // the library has sent 1009
 		c.fail(CloseTooBig, "message too big")
-		c.linger()
 	case websocket.IsCloseError(err, websocket.CloseNormalClosure) && c.session.owns(c.link):
 		c.session.expel(ReasonLeft, CloseNormal, "", true, true)
 	default:
