@@ -295,6 +295,18 @@ func TestSecretFiles(t *testing.T) {
 			}
 		}
 	}
+	// The environment names files of its own: not relative to the configuration.
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("elsewhere", []byte(b+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err = Load(Input{
+		File: filepath.Join(dir, "config.yaml"), Data: []byte("turn: {secret_file: good}"),
+		Environ: []string{"RTCD_TURN_SECRET_FILE=elsewhere"},
+	})
+	if err != nil || l.Turn.Secrets[0] != b {
+		t.Errorf("%+v %v", l, err)
+	}
 	if l, err = loadIn("turn: {secret_file: short, allow_short_secret: true}"); err != nil || l.Turn.Secrets[0] != "swordfish" {
 		t.Errorf("%+v %v", l, err)
 	}

@@ -7,7 +7,7 @@
 // before it returns, each with its line, a caret and the key's path.
 //
 // In the file 0 means unlimited and "" means off. Relative paths in the file are
-// relative to the file's directory.
+// relative to the file's directory, others to the working directory.
 //
 // The package reads the file and the secret files that it names, and nothing
 // else: it opens no socket, looks nothing up and makes up no secret. Only

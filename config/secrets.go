@@ -35,7 +35,7 @@ func (l *loader) readSecretFiles() {
 			l.fault(s.filePath, "%s is given too (%s); keep one of them", s.path, l.From[s.path])
 			continue
 		}
-		name := l.Resolve(s.file)
+		name := l.Resolve(s.filePath, s.file)
 		secrets, err := ReadSecrets(name)
 		if err != nil {
 			l.fault(s.filePath, "%s", err)
@@ -66,10 +66,10 @@ func (l *loader) warnOpenFile(name string) {
 	}
 }
 
-// Resolve returns the path of a file that a key names: relative to the file that
-// names it.
-func (l *Loaded) Resolve(name string) string {
-	if name == "" || filepath.IsAbs(name) || l.File == "" {
+// Resolve returns the path of the file that the key at path names: relative to the
+// configuration file if that names it, else to the working directory.
+func (l *Loaded) Resolve(path, name string) string {
+	if name == "" || filepath.IsAbs(name) || l.File == "" || l.From[path].Source != l.File {
 		return name
 	}
 	return filepath.Join(filepath.Dir(l.File), name)

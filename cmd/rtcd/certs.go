@@ -36,7 +36,7 @@ func tlsConfig(c *config.Loaded, addrs []external, log *slog.Logger) (*tls.Confi
 	case config.TLSACME:
 		return nil, errNoACME
 	case config.TLSFiles:
-		live := &liveCert{certFile: c.Resolve(c.TLS.CertFile), keyFile: c.Resolve(c.TLS.KeyFile), log: log}
+		live := &liveCert{certFile: c.Resolve("tls.cert_file", c.TLS.CertFile), keyFile: c.Resolve("tls.key_file", c.TLS.KeyFile), log: log}
 		if _, err := live.get(nil); err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
