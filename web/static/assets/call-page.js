@@ -203,7 +203,9 @@ function removeTile(peer) {
 function settle() {
   if (!call || state === 'ended' || state === 'error') return;
   const states = call.peers.size ? [...call.peers.values()].map(({pc}) => pc.connectionState) : [];
+  const before = state;
   setState(!states.length ? 'waiting' : states.includes('connected') ? 'connected' : 'connecting');
+  if (state === 'connected' && before !== 'connected') say('notice.connected', 3000);
   if (states.length && states.every((s) => s === 'failed')) say('notice.no-path');
   else if (notice === 'notice.no-path') say('');
 }
@@ -213,7 +215,7 @@ setInterval(async () => {
   const first = [...tiles.values()].find(({info}) => info && info.state !== 'none');
   root.dataset.connection = first?.info?.state ?? '';
   root.dataset.via = first?.info?.via ?? '';
-  if ([...tiles.values()].some(({audible}) => !audible)) say('notice.click-for-sound');
+  if ([...tiles.values()].some((tile) => tile.silenced)) say('notice.click-for-sound');
 }, 1000);
 
 // ---- what we send
@@ -280,7 +282,7 @@ function wireControls() {
   byId('hangup').addEventListener('click', () => end('ended', 'left'));
   byId('again').addEventListener('click', again);
   addEventListener('pointerdown', () => tiles.forEach((tile) => {
-    if (!tile.audible) say('');
+    if (tile.silenced) say('');
     tile.unmute();
   }));
   addEventListener('keydown', onKey);
@@ -355,6 +357,7 @@ function drawStage() {
   show(byId('self-video'), sentVideo());
   byId('self').classList.toggle('shares', on.screen);
   byId('self').classList.toggle('dark', sentVideo() === null);
+  byId('self').hidden = !devices.audio && !devices.video && !on.screen;
   control('mic', on.mic, on.mic ? 'mic' : 'mic-off', on.mic ? 'call.mic-off' : 'call.mic-on');
   control('camera', on.camera, on.camera ? 'camera' : 'camera-off', on.camera ? 'call.camera-off' : 'call.camera-on');
   control('screen', null, 'screen', on.screen ? 'call.screen-off' : 'call.screen-on');

@@ -27,7 +27,9 @@ export async function initShell() {
 export function keepFragment() {
   /** @type {NodeListOf<HTMLAnchorElement>} */
   const links = document.querySelectorAll('a[href^="/"]');
-  for (const link of links) link.hash = location.hash;
+  for (const link of links) {
+    link.setAttribute('href', link.pathname + link.search + location.hash);
+  }
 }
 
 function isDark() {

@@ -38,6 +38,11 @@ export class Tile {
     }
   }
 
+  /** There is something to hear, and the browser waits for a click. */
+  get silenced() {
+    return !this.audible && this.member?.data?.mic !== false;
+  }
+
   /** After a click. */
   unmute() {
     this.audible = true;
@@ -57,9 +62,10 @@ export class Tile {
     const shows = data?.screen || data?.camera;
     this.face.hidden = Boolean(shows) || (data?.camera === undefined && this.video.videoWidth > 0);
     this.element.classList.toggle('shares', Boolean(data?.screen));
-    const muted = data?.mic === false && icon('mic-off');
+    const muted = data?.mic === false &&
+      [icon('mic-off'), h('span', {class: 'hidden-visually'}, t('call.muted')), ' '];
     fill(this.label,
-      h('span', {class: 'chip name-chip'}, muted, muted ? ' ' : '', user || t('call.nameless'), away ? ` · ${t('call.away')}` : ''),
+      h('span', {class: 'chip name-chip'}, muted, user || t('call.nameless'), away ? ` · ${t('call.away')}` : ''),
       this._badge());
   }
 
