@@ -163,6 +163,7 @@ func (c *conn) frames(buf []byte) (used int, err error) {
 		for {
 			var n int
 			if n, err = ScanFrame(buf[used:], c.maxFrame()); n == 0 {
+				c.sawFrame()
 				return
 			}
 			r.srv.table.HandleClient(r.time(), c.client, buf[used:used+n], 0, &r.batch)
@@ -172,7 +173,6 @@ func (c *conn) frames(buf []byte) (used int, err error) {
 	if !ok {
 		return used, errPanicked
 	}
-	c.sawFrame()
 	return used, err
 }
 
@@ -198,14 +198,18 @@ func (c *conn) readMessages() error {
 			}
 			return err
 		}
-		if !c.srv.do(func(r *round) { r.srv.table.HandleClient(r.time(), c.client, buf[:n], 0, &r.batch) }) {
+		ok := c.srv.do(func(r *round) {
+			r.srv.table.HandleClient(r.time(), c.client, buf[:n], 0, &r.batch)
+			c.sawFrame()
+		})
+		if !ok {
 			return errPanicked
 		}
-		c.sawFrame()
 	}
 }
 
-// sawFrame notes that the client is alive, and tells the gate when it is known.
+// sawFrame notes that the client is alive, and tells the gate when it is known,
+// before the client learns it.
 func (c *conn) sawFrame() {
 	c.lastFrame = time.Now()
 	if !c.authenticated && c.client.Authenticated() {

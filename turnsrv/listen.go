@@ -152,16 +152,27 @@ func (s *Server) accept(ctx context.Context, l *streamListener) {
 			continue
 		}
 		delay = shortest
-		s.admit(nc, func() *conn {
-			if l.tls == nil {
-				return newConn(s, l.transport, nc, nc)
-			}
-			k := &cork{Conn: nc}
-			c := newConn(s, l.transport, nc, tls.Server(k, l.tls))
-			c.cork = k
-			return c
-		})
+		s.welcome(l, nc)
 	}
+}
+
+// welcome takes an accepted connection in. A panic costs that connection.
+func (s *Server) welcome(l *streamListener, nc net.Conn) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(v)
+			nc.Close()
+		}
+	}()
+	s.admit(nc, func() *conn {
+		if l.tls == nil {
+			return newConn(s, l.transport, nc, nc)
+		}
+		k := &cork{Conn: nc}
+		c := newConn(s, l.transport, nc, tls.Server(k, l.tls))
+		c.cork = k
+		return c
+	})
 }
 
 // admit serves a connection if the gate lets it in, else closes it.

@@ -20,6 +20,7 @@ import (
 
 var (
 	fakeServer = netip.MustParseAddrPort("11.22.33.1:3478")
+	fakeTLS    = netip.MustParseAddrPort("11.22.33.1:5349")
 	fakeRelay  = netip.MustParseAddr("11.22.33.2")
 	fakeClient = netip.MustParseAddr("11.22.44.1")
 	fakePeer   = netip.MustParseAddrPort("11.22.55.1:7000")
@@ -35,12 +36,13 @@ type world struct {
 }
 
 // inWorld runs f in a bubble with a server, and ends the server.
-func inWorld(t *testing.T, f func(w *world)) {
+func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: testnet.New()}
 		o := testOptions(
 			Listener{Transport: relay.UDP, Addr: fakeServer.String()},
 			Listener{Transport: relay.TCP, Addr: fakeServer.String()},
+			Listener{Transport: relay.TLS, Addr: fakeTLS.String(), TLS: testTLS()},
 		)
 		o.Policy.Relays = []relay.RelayIP{{Local: fakeRelay, Public: fakeRelay}}
 		o.UDP.Bind = func(a netip.AddrPort) (udp.Conn, error) { return w.net.ListenPacket(a) }
@@ -61,7 +63,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			}
 		}
 		defer func() { w.stop() }()
-		f(w)
+		f(t, w)
 	})
 }
 
@@ -134,7 +136,7 @@ func (w *world) alive() bool { synctest.Wait(); return w.srv.Len() == 1 }
 
 func TestAllocationExpires(t *testing.T) {
 	for _, stream := range []bool{false, true} {
-		inWorld(t, func(w *world) {
+		inWorld(t, func(t *testing.T, w *world) {
 			c := w.overUDP()
 			if stream {
 				c = w.overTCP()
@@ -149,7 +151,7 @@ func TestAllocationExpires(t *testing.T) {
 }
 
 func TestRefreshProlongsAnAllocation(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c := w.overUDP()
 		c.allocate(1)
 		time.Sleep(590 * time.Second)
@@ -166,7 +168,7 @@ func keepAlive(c *client) {
 }
 
 func TestPermissionExpires(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c, p := w.overUDP(), w.peer()
 		c.allocate(1)
 		keepAlive(c)
@@ -182,7 +184,7 @@ func TestPermissionExpires(t *testing.T) {
 }
 
 func TestChannelExpires(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c, p := w.overUDP(), w.peer()
 		c.allocate(1)
 		keepAlive(c)
@@ -200,7 +202,7 @@ func TestChannelExpires(t *testing.T) {
 
 // A frame may come byte by byte, but not for ever.
 func TestSlowFrame(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c := w.overTCP()
 		c.allocate(1)
 		frame := c.channelData(0x4000, payload(40))
@@ -228,7 +230,7 @@ func TestSlowFrame(t *testing.T) {
 
 // A connection that does not authenticate ends after ten seconds, whatever it says.
 func TestUnauthenticatedConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c := w.overTCP()
 		for range 9 {
 			c.wantOK(c.roundTrip(stun.MustBuild(stun.TransactionID, stun.BindingRequest)))
@@ -242,10 +244,32 @@ func TestUnauthenticatedConnection(t *testing.T) {
 	})
 }
 
+// A TLS handshake has the same ten seconds.
+func TestSlowHandshake(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		nc, err := w.net.Dial(netip.AddrPortFrom(fakeClient, 0), fakeTLS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newClient(t, nc, true)
+		c.write([]byte{0x16, 3, 1})
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if n := w.srv.Connections()[relay.TLS]; n != 1 {
+			t.Fatalf("%d connections after 9 s", n)
+		}
+		time.Sleep(2 * time.Second)
+		c.wantEnd()
+		if n := metric(w.srv, "connections_ended", "handshake"); n != 1 {
+			t.Errorf("counted %d", n)
+		}
+	})
+}
+
 // A connection outlives its silence as long as it has an allocation, and some time
 // beyond.
 func TestIdleConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c := w.overTCP()
 		c.allocate(1)
 		keepAlive(c)
@@ -266,7 +290,7 @@ func TestIdleConnection(t *testing.T) {
 
 // Frames in pieces and frames together are all understood.
 func TestFramesInPieces(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c, p := w.overTCP(), w.peer()
 		c.allocate(1)
 		c.bind(0x4000, fakePeer)
@@ -291,7 +315,7 @@ func TestFramesInPieces(t *testing.T) {
 
 // A client that does not read is given up when a write has lasted too long.
 func TestWriteDeadline(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		c, p := w.overTCP(), w.peer()
 		relayed := c.allocate(1)
 		c.bind(0x4000, fakePeer)
@@ -315,7 +339,7 @@ func TestWriteDeadline(t *testing.T) {
 
 // Shutting down tells the end of every allocation.
 func TestShutdown(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.overUDP().allocate(1)
 		w.overTCP().allocate(1)
 		w.stop()
