@@ -16,9 +16,10 @@ import (
 
 // Host names of the server in the lab.
 const (
-	hostBoth = "rtc.test"     // has both addresses
-	hostIP4  = "ip4.rtc.test" // has the IPv4 address alone
-	hostIP6  = "ip6.rtc.test" // has the IPv6 address alone
+	hostBoth  = "rtc.test"       // has both addresses
+	hostIP4   = "ip4.rtc.test"   // has the IPv4 address alone
+	hostIP6   = "ip6.rtc.test"   // has the IPv6 address alone
+	hostOther = "other.rtc.test" // is another server, where coturn or a second rtcd runs
 )
 
 const realm = "rtc.test"
@@ -110,15 +111,15 @@ func populate(dir string) error {
 		}
 		*node.place = made
 	}
-	s := world.server
-	err := errors.Join(world.net.Name(hostBoth, s.IP4, s.IP6), world.net.Name(hostIP4, s.IP4), world.net.Name(hostIP6, s.IP6))
+	s, other := world.server, world.coturn
+	err := errors.Join(world.net.Name(hostOther, other.IP4, other.IP6), world.net.Name(hostBoth, s.IP4, s.IP6), world.net.Name(hostIP4, s.IP4), world.net.Name(hostIP6, s.IP6))
 	if err != nil {
 		return err
 	}
 	if world.ca, err = lab.NewCA(dir); err != nil {
 		return err
 	}
-	world.certFile, world.keyFile, err = world.ca.Issue([]string{hostBoth, hostIP4, hostIP6}, s.IP4, s.IP6)
+	world.certFile, world.keyFile, err = world.ca.Issue([]string{hostBoth, hostIP4, hostIP6, hostOther}, s.IP4, s.IP6)
 	return err
 }
 

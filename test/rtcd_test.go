@@ -171,31 +171,43 @@ func (s *rtcdServer) token(t *testing.T, room, name string) string {
 	return s.run(t, "token", "--room", room, "--name", name)
 }
 
-var bytesMetric = regexp.MustCompile(`(?m)^rtcd_turn_bytes_total\{([^}]*)\} (\S+)$`)
+var bytesMetric = regexp.MustCompile(`(?m)^rtcd_turn_bytes_total\{direction="(sent|received)",transport="(\w+)"\} (\S+)$`)
 
-// relayed reads the server's own counters: bytes relayed by transport, per direction.
-func (s *rtcdServer) relayed(t *testing.T) map[transport]map[string]float64 {
+// traffic is bytes of application data that one side, server or browsers, has sent and received.
+type traffic struct{ sent, received float64 }
+
+// counters is the server's traffic with its clients, by their transport.
+type counters map[transport]traffic
+
+// since is what has been added to the counters.
+func (c counters) since(before counters) counters {
+	moved := counters{}
+	for tr, n := range c {
+		moved[tr] = traffic{n.sent - before[tr].sent, n.received - before[tr].received}
+	}
+	return moved
+}
+
+// relayed reads the server's own counters from /metrics.
+func (s *rtcdServer) relayed(t *testing.T) counters {
 	t.Helper()
 	text, err := s.ask(patient(t), "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	counted := map[transport]map[string]float64{}
+	counted := counters{}
 	for _, line := range bytesMetric.FindAllStringSubmatch(text, -1) {
-		labels := map[string]string{}
-		for label := range strings.SplitSeq(line[1], ",") {
-			name, value, _ := strings.Cut(label, "=")
-			labels[name] = strings.Trim(value, `"`)
-		}
-		n, err := strconv.ParseFloat(line[2], 64)
+		n, err := strconv.ParseFloat(line[3], 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr := transport(strings.ToLower(labels["transport"]))
-		if counted[tr] == nil {
-			counted[tr] = map[string]float64{}
+		sum := counted[transport(line[2])]
+		if line[1] == "sent" {
+			sum.sent += n
+		} else {
+			sum.received += n
 		}
-		counted[tr][labels["direction"]] += n
+		counted[transport(line[2])] = sum
 	}
 	if len(counted) == 0 {
 		t.Fatalf("no rtcd_turn_bytes_total in /metrics:\n%s", text)
