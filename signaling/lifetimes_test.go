@@ -61,6 +61,7 @@ func TestASocketIsKeptAliveByPongs(t *testing.T) {
 				t.Fatalf("%v after %v, want %s after %v", f, time.Since(start), want.event, want.at)
 			}
 		}
+		synctest.Wait()
 		if pings != 2 {
 			t.Errorf("%d pings in 60 s", pings)
 		}
@@ -265,6 +266,7 @@ func TestTheAgendaKeepsManyTimes(t *testing.T) {
 			alarms[name].slot.item = alarms[name]
 		}
 		now := time.Now()
+		alarms["a"].again = now.Add(5 * time.Second)
 		a.set(&alarms["c"].slot, now.Add(3*time.Second))
 		a.set(&alarms["d"].slot, now.Add(time.Second))
 		go a.run(ctx)
@@ -273,14 +275,15 @@ func TestTheAgendaKeepsManyTimes(t *testing.T) {
 		a.set(&alarms["b"].slot, now.Add(2*time.Second))
 		a.set(&alarms["d"].slot, now.Add(4*time.Second))
 		a.sooner(&alarms["b"].slot, now.Add(3*time.Second))
-		alarms["a"].again = now.Add(5 * time.Second)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if log.String() != "abcda" {
 			t.Fatal(log.String())
 		}
 		a.set(&alarms["b"].slot, now.Add(time.Hour))
 		a.set(&alarms["b"].slot, time.Time{})
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		if log.String() != "abcda" {
 			t.Fatal("woken after it was taken out")
 		}

@@ -168,11 +168,15 @@ func (s *Session) start(l *link, welcome *Event) {
 // then the transport is closed. The member is the caller's business.
 func (s *Session) finish(code int, reason string, cut bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.over {
-		s.mu.Unlock()
 		return
 	}
 	s.over = true
+	s.hub.forget(s) // before the client can know
+	s.hub.agenda.set(&s.slot, time.Time{})
+	s.hub.metrics.closed.WithLabelValues(strconv.Itoa(code)).Inc()
+	s.hub.log.Debug("session ended", "member", s.member.ID, "code", code, "reason", reason)
 	if s.link == nil || cut {
 		s.out.discard()
 	}
@@ -182,11 +186,6 @@ func (s *Session) finish(code int, reason string, cut bool) {
 	} else {
 		s.hub.metrics.away.Dec()
 	}
-	s.mu.Unlock()
-	s.hub.forget(s)
-	s.hub.agenda.set(&s.slot, time.Time{})
-	s.hub.metrics.closed.WithLabelValues(strconv.Itoa(code)).Inc()
-	s.hub.log.Debug("session ended", "member", s.member.ID, "code", code, "reason", reason)
 }
 
 // expel removes the member and ends the session.
