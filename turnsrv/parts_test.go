@@ -1,0 +1,121 @@
+package turnsrv
+
+import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/stun/v3"
+
+	"rtcd/creds"
+	"rtcd/turnsrv/relay"
+)
+
+// The gate counts strangers per IPv4 address and IPv6 /64, strangers, and all.
+func TestGate(t *testing.T) {
+	g := gate{limits: Limits{ConnectionsPerIP: 2, Unauthenticated: 3, Connections: 5}}
+	ip := netip.MustParseAddr
+	steps := []struct {
+		do   string
+		ip   netip.Addr
+		want string
+	}{
+		{"enter", ip("2001:db8::1"), ""},
+		{"enter", ip("2001:db8::2"), ""},
+		{"enter", ip("2001:db8::3"), refusedPerIP},
+		{"enter", ip("2001:db8:0:1::1"), ""},
+		{"enter", ip("192.0.2.1"), refusedAnonymous},
+		{"authenticated", ip("2001:db8::1"), ""},
+		{"enter", ip("192.0.2.1"), ""},
+		{"enter", ip("192.0.2.1"), refusedAnonymous},
+		{"authenticated", ip("192.0.2.1"), ""},
+		{"enter", ip("::ffff:192.0.2.1"), ""},
+		{"enter", ip("192.0.2.1"), refusedAll},
+		{"leave", ip("2001:db8::2"), ""},
+		{"enter", ip("192.0.2.1"), ""},
+		{"enter", ip("192.0.2.9"), refusedAll},
+	}
+	for i, s := range steps {
+		got := ""
+		switch s.do {
+		case "enter":
+			got = g.enter(s.ip)
+		case "authenticated":
+			g.authenticated(s.ip)
+		case "leave":
+			g.leave(s.ip, false)
+		}
+		if got != s.want {
+			t.Errorf("step %d, %s %v: %q, want %q", i, s.do, s.ip, got, s.want)
+		}
+	}
+}
+
+// One line per message and ten seconds, and a count of what was left out.
+func TestSampler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := sampler{log: slog.New(slog.NewTextHandler(&out, nil))}
+		for range 1000 {
+			s.warn("often")
+		}
+		s.warn("other")
+		if n := strings.Count(out.String(), "\n"); n != 2 {
+			t.Errorf("%d lines, want 2", n)
+		}
+		time.Sleep(samplePeriod)
+		s.warn("often")
+		if !strings.Contains(out.String(), "suppressed=999") {
+			t.Errorf("no count in %q", out.String())
+		}
+	})
+}
+
+// A server lets TURN REST credentials in, refuses what has expired, was revoked or
+// is not of their form, and logs no secret.
+func TestCredentials(t *testing.T) {
+	keys, err := creds.NewKeys(creds.KeysOptions{
+		Secrets: []string{"0123456789abcdef0123456789abcdef"}, Realm: testRealm,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	o := testOptions(Listener{Transport: relay.TCP, Addr: "127.0.0.1:0"})
+	o.Keys = Credentials(keys)
+	o.Policy.Limits.FailedLogins = relay.Rate{N: -1}
+	o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := serve(t, o)
+
+	now := time.Now()
+	good, expired, revoked := keys.Issue("alice", time.Hour, now), keys.Issue("bob", -time.Hour, now), keys.Issue("carol", time.Hour, now)
+	keys.Revoke("carol", now.Add(2*time.Hour))
+	allocate := func(user, pass string) int {
+		c := dial(t, s, relay.TCP)
+		c.user, c.pass = user, pass
+		return code(c.request(stun.MethodAllocate, raw(stun.AttrRequestedTransport, 17, 0, 0, 0)))
+	}
+	for _, c := range []struct {
+		name string
+		user string
+		pass string
+		want int
+	}{
+		{"good", good.Username, good.Password, 0},
+		{"wrong password", good.Username, "x" + good.Password, 401},
+		{"expired", expired.Username, expired.Password, 401},
+		{"revoked", revoked.Username, revoked.Password, 401},
+		{"no such user", "alice", good.Password, 401},
+	} {
+		if got := allocate(c.user, c.pass); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	if strings.Contains(log.String(), good.Password) {
+		t.Error("the log holds a password")
+	}
+}
