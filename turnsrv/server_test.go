@@ -81,9 +81,12 @@ func TestRelays(t *testing.T) {
 
 			c.bind(0x4001, peer)
 			sizes := []int{0, 1, 2, 3, 4, 1200}
-			if tr != relay.DTLS {
-				sizes = append(sizes, 9000, 65000) // pion/dtls takes records of 8 KB
-			}
+			switch {
+			case tr == relay.UDP:
+				sizes = append(sizes, 9000, 65503)
+			case tr.Stream():
+				sizes = append(sizes, 9000, 65507)
+			} // pion/dtls takes records of 8 KB
 			for _, n := range sizes {
 				data := payload(n)
 				c.write(c.channelData(0x4001, data))
