@@ -289,9 +289,10 @@ export function explain({kind, transport, host, candidates, errors, ms}, complet
   const answered = errors.find(({code}) => code >= 300 && code < 700);
   if (answered) return answerReason(answered.code);
   const early = errors.filter((e) => e.ms < FAST);
-  if (early.some(({text}) => /host lookup/i.test(text))) return 'dns';
   const address = addressFamily(host);
   if (early.length && complete) {
+    // Not before the end: a name without AAAA makes such an error, too, while A is tried.
+    if (early.some(({text}) => /host lookup/i.test(text))) return 'dns';
     if (transport !== 'udp') return `closed-${transport}`;
     return address === 'IPv6' ? 'no-ipv6' : 'dns';
   }
