@@ -3,8 +3,10 @@ package signaling
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,7 +28,26 @@ func TestNobodyIsLetInByMistake(t *testing.T) {
 
 // TestTheTokensOfCreds joins with real join tokens.
 func TestTheTokensOfCreds(t *testing.T) {
-	var _ Auth = (*creds.Tokens)(nil)
+	signer, err := creds.NewTokens(creds.TokensOptions{Secrets: []string{strings.Repeat("s", creds.MinSecret)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, Options{Auth: signer})
+	token, err := signer.Sign(creds.Claims{Room: "r", Name: "ann", Perms: []string{"message", "other"}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := w.enter("ann", `{"type":"hello","room":"r","token":"`+token+`"}`)
+	c.say(`{"type":"join","room":"q"}`)
+	c.want(`{"code":"forbidden"}`)
+	c.say(`{"type":"signal","to":"#r","kind":"k"}`)
+	c.want(`{"code":"forbidden"}`)
+	c.say(`{"type":"message","id":1,"to":"#r","data":0}`)
+	c.want(`{"type":"ok"}`)
+	forged := w.open("forger", nil)
+	forged.say(`{"type":"hello","token":"%sx"}`, token)
+	forged.want(`{"code":"unauthorized"}`)
+	forged.wantClosed(CloseUnauthorized)
 }
 
 func TestHelloNeedsAToken(t *testing.T) {
@@ -120,6 +141,14 @@ func TestOrigins(t *testing.T) {
 			t.Errorf("%q allows %q: %v", c.allowed, c.origin, got)
 		}
 	}
+	secure := &http.Request{Host: "hub.example.com", TLS: &tls.ConnectionState{}, Header: http.Header{"Origin": {"http://hub.example.com"}}}
+	if originAllowed([]string{"self"}, secure) {
+		t.Error("a plain page on a TLS site")
+	}
+	proxied := &http.Request{Host: "hub.example.com", Header: http.Header{"Origin": {"https://hub.example.com"}}}
+	if !originAllowed([]string{"self"}, proxied) {
+		t.Error("a TLS page behind a proxy")
+	}
 	twice := &http.Request{Host: "hub", Header: http.Header{"Origin": {"https://hub", "https://evil"}}}
 	if originAllowed([]string{"*"}, twice) {
 		t.Error("two origins")
@@ -212,8 +241,19 @@ func TestCompressionIsNotOffered(t *testing.T) {
 // TestASlowConsumerIsPutOut: one member reads nothing; it is closed with 4408, and
 // the others get everything meanwhile.
 func TestASlowConsumerIsPutOut(t *testing.T) {
-	w := newWorld(t, Options{Limits: Limits{Rate: 1e6, Burst: 1e6}})
+	w := newWorld(t, Options{
+		Limits:       Limits{Rate: 1e6, Burst: 1e6, Queue: 64},
+		WriteTimeout: time.Hour, // the queue is to be full first, however slow this machine is
+	})
+	w.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(256 << 10)
+		}
+		return conn, err
+	}
 	slow, welcome := w.enter("slow", `{"type":"hello","room":"r"}`)
+	w.dial = nil
 	fast, _ := w.enter("fast", `{"type":"hello","room":"r"}`)
 	talker, _ := w.enter("talker", `{"type":"hello","room":"r"}`)
 	fast.want(`{"event":"join"}`)

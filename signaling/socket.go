@@ -330,6 +330,17 @@ func (c *socket) refuse(m *Message, err *Error, code int) {
 // Send implements Transport.
 func (c *socket) Send(batch []Frame) error {
 	c.cork.hold()
+	err := c.writeAll(batch)
+	if cap(c.buf) > 4096 || len(batch) < batchSize {
+		c.buf = nil // an idle socket costs nothing
+	}
+	if flushed := c.cork.release(); err == nil { // also a close frame that the reader answered with
+		err = flushed
+	}
+	return err
+}
+
+func (c *socket) writeAll(batch []Frame) error {
 	for _, f := range batch {
 		var err error
 		if f.Event.Type == TypePing {
@@ -342,10 +353,7 @@ func (c *socket) Send(batch []Frame) error {
 			return err
 		}
 	}
-	if cap(c.buf) > 4096 || len(batch) < batchSize {
-		c.buf = nil // an idle socket costs nothing
-	}
-	return c.cork.release()
+	return nil
 }
 
 // Close implements Transport: the close frame, then a little time for the far

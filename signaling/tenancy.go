@@ -97,6 +97,8 @@ func (x *tenancy) open(now time.Time, s *Session) (*ICEServers, int) {
 
 // due ends waiting signals and the seats of those who did not come back.
 func (x *tenancy) due(now time.Time) time.Time {
+	var nobody *Session
+	defer x.hub.guard(&nobody)
 	due, _ := x.decide(now, func(t *Tenant, out []Delivery) []Delivery { return t.Tick(now, out) })
 	return due
 }
