@@ -172,10 +172,21 @@ func (a *api) serveREST(w http.ResponseWriter, r *http.Request) {
 // cookies: an origin alone gets nothing.
 func (a *api) allowOrigin(w http.ResponseWriter, r *http.Request) {
 	origin := r.Header.Get("Origin")
-	if origin != "" && (slices.Contains(a.origins, "*") || slices.Contains(a.origins, config.Origin(origin))) {
+	if origin != "" && slices.ContainsFunc(a.origins, func(o config.Origin) bool { return matchesOrigin(string(o), origin) }) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
 	w.Header().Add("Vary", "Origin")
+}
+
+// matchesOrigin compares an origin with an entry of signaling.origins, where the
+// host may begin with "*." (any label or more). "self" needs no header.
+func matchesOrigin(entry, origin string) bool {
+	scheme, suffix, wild := strings.Cut(entry, "://*.")
+	if wild {
+		host, ok := strings.CutPrefix(origin, scheme+"://")
+		return ok && strings.HasSuffix(host, "."+suffix)
+	}
+	return entry == "*" || entry == origin
 }
 
 // serveOptions answers the question that browsers ask before they send a Bearer.

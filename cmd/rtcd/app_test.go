@@ -407,3 +407,24 @@ func TestSystemdCredential(t *testing.T) {
 		t.Errorf("%+v %v", s, err)
 	}
 }
+
+func TestMatchesOrigin(t *testing.T) {
+	for _, c := range []struct {
+		entry, origin string
+		want          bool
+	}{
+		{"*", "https://a.example", true},
+		{"self", "https://a.example", false},
+		{"https://a.example", "https://a.example", true},
+		{"https://a.example", "http://a.example", false},
+		{"https://a.example", "https://a.example:8443", false},
+		{"https://*.a.example", "https://b.a.example", true},
+		{"https://*.a.example", "https://a.example", false},
+		{"https://*.a.example", "https://evil-a.example", false},
+		{"https://*.a.example", "http://b.a.example", false},
+	} {
+		if got := matchesOrigin(c.entry, c.origin); got != c.want {
+			t.Errorf("%s, %s: %t", c.entry, c.origin, got)
+		}
+	}
+}

@@ -47,8 +47,10 @@ func listenStream(a config.Address, next bool) (net.Listener, error) {
 	}
 }
 
+// isTaken tells whether a port was refused because somebody else has it.
 func isTaken(err error) bool {
-	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, udp.ErrTaken)
+	const windowsAddrInUse = syscall.Errno(10048) // WSAEADDRINUSE; no errno of other systems
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, windowsAddrInUse) || errors.Is(err, udp.ErrTaken)
 }
 
 // listenUnix replaces a socket that a dead process left behind, but not a live one.

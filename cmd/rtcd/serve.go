@@ -352,6 +352,8 @@ func (a *app) run() error {
 	for _, e := range a.externals {
 		a.log.Info("address of relayed traffic", "address", e.Public.String(), "local", e.Local.String(), "from", e.Why)
 	}
+	a.log.Info("serving", "version", versionString(), "site", a.siteURL(""), "tls", string(a.config.TLSMode()),
+		"relay", a.minter.turn, "relay_ports", a.config.Turn.RelayPorts.String())
 	if len(a.externals) == 0 {
 		a.log.Warn("no address for relayed traffic is known; set turn.external_ip")
 	}
