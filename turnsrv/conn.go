@@ -214,7 +214,7 @@ func (c *conn) sawFrame() {
 	c.lastFrame = time.Now()
 	if !c.authenticated && c.client.Authenticated() {
 		c.authenticated = true
-		c.srv.gate.authenticated(c.client.Addr.Addr())
+		c.srv.gate(c.client.Transport).authenticated(c.client.Addr.Addr())
 	}
 }
 

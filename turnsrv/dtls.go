@@ -106,7 +106,7 @@ func (l *dtlsListener) datagram(key pathKey, b []byte) {
 	}
 	p = newDTLSPath(l, key)
 	p.deliver(b)
-	l.srv.admit(p, func() *conn {
+	l.srv.admit(relay.DTLS, p, func() *conn {
 		l.mu.Lock()
 		l.paths[key] = p
 		l.mu.Unlock()

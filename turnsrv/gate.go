@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// gate counts connections and refuses those above the limits, so that strangers
+// gate counts connections, by transport or group of them, and refuses those above the limits, so that strangers
 // who never authenticate cannot use up memory or descriptors.
 type gate struct {
 	limits Limits

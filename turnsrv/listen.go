@@ -164,7 +164,7 @@ func (s *Server) welcome(l *streamListener, nc net.Conn) {
 			nc.Close()
 		}
 	}()
-	s.admit(nc, func() *conn {
+	s.admit(l.transport, nc, func() *conn {
 		if l.tls == nil {
 			return newConn(s, l.transport, nc, nc)
 		}
@@ -176,16 +176,16 @@ func (s *Server) welcome(l *streamListener, nc net.Conn) {
 }
 
 // admit serves a connection if the gate lets it in, else closes it.
-func (s *Server) admit(nc net.Conn, make func() *conn) {
-	ip := addrPort(nc.RemoteAddr()).Addr()
-	if why := s.gate.enter(ip); why != "" {
+func (s *Server) admit(t relay.Transport, nc net.Conn, make func() *conn) {
+	ip, gate := addrPort(nc.RemoteAddr()).Addr(), s.gate(t)
+	if why := gate.enter(ip); why != "" {
 		s.countRefused(why)
 		nc.Close()
 		return
 	}
 	c := make()
 	if !s.keepConn(c) {
-		s.gate.leave(ip, false)
+		gate.leave(ip, false)
 		nc.Close()
 		return
 	}
@@ -196,7 +196,7 @@ func (s *Server) admit(nc net.Conn, make func() *conn) {
 				s.panicked(v)
 			}
 			s.dropConn(c)
-			s.gate.leave(ip, c.authenticated)
+			gate.leave(ip, c.authenticated)
 		}()
 		c.serve()
 	})

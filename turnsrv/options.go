@@ -44,7 +44,8 @@ type Listener struct {
 // String names the listener for errors and logs: "tcp 0.0.0.0:3478".
 func (l Listener) String() string { return l.Transport.String() + " " + l.Addr }
 
-// Limits bound connections (TCP, TLS, DTLS). Zero means the default.
+// Limits bound connections, those of TCP and TLS together and those of DTLS apart.
+// Zero means the default.
 type Limits struct {
 	ConnectionsPerIP int // not yet authenticated ones, per IPv4 address or IPv6 /64; default 32
 	Unauthenticated  int // not yet authenticated ones in all; default 1024

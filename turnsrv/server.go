@@ -20,7 +20,7 @@ type Server struct {
 	table   *relay.Table
 	loop    udp.Loop
 	start   time.Time // zero of relay.Now.Mono
-	gate    gate
+	gates   [2]gate   // of TCP and TLS, and of DTLS: see gate
 	sampled sampler
 
 	listening bool // Listen was called; before Run only
@@ -65,7 +65,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: o, loop: loop, start: time.Now(), policy: o.Policy,
-		gate:    gate{limits: o.Limits},
+		gates:   [2]gate{{limits: o.Limits}, {limits: o.Limits}},
 		sampled: sampler{log: o.Logger},
 		conns:   map[*conn]struct{}{},
 	}
@@ -158,6 +158,15 @@ func (s *Server) tick(ctx context.Context) {
 			s.refreshOwnAddrs()
 		}
 	}
+}
+
+// gate returns the gate of a transport. DTLS has its own: the source of its first
+// datagrams can be forged, and forgeries must not shut TCP and TLS out.
+func (s *Server) gate(t relay.Transport) *gate {
+	if t == relay.DTLS {
+		return &s.gates[1]
+	}
+	return &s.gates[0]
 }
 
 // keepConn registers a connection while it is served; false means that the server

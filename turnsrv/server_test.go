@@ -410,28 +410,29 @@ func TestTLSVersions(t *testing.T) {
 }
 
 // Too many connections of strangers are refused; those that have authenticated do
-// not count.
+// not count, and those of DTLS count apart.
 func TestConnectionLimits(t *testing.T) {
+	o := testOptions(everyListener("127.0.0.1")...)
+	o.Limits.ConnectionsPerIP = 3
+	s := serve(t, o)
 	for _, tr := range []relay.Transport{relay.TCP, relay.TLS, relay.DTLS} {
-		o := testOptions(everyListener("127.0.0.1")...)
-		o.Limits.ConnectionsPerIP = 3
-		s := serve(t, o)
 		for range 5 {
 			dial(t, s, tr).allocate(1)
 		}
-		for range 3 {
-			dial(t, s, relay.TCP)
-		}
-		eventually(t, "strangers are counted", func() bool { return s.Connections()[relay.TCP] >= 3 })
-		nc, err := net.Dial("tcp", s.Addrs(relay.TCP)[0].String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		newClient(t, nc, true).wantEnd()
-		if n := metric(s, "connections_refused", "per_ip"); n != 1 {
-			t.Errorf("refused: %d, want 1", n)
-		}
 	}
+	for range 3 {
+		dial(t, s, relay.TCP)
+	}
+	eventually(t, "strangers are counted", func() bool { return s.Connections()[relay.TCP] == 5+3 })
+	nc, err := net.Dial("tcp", s.Addrs(relay.TLS)[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newClient(t, nc, true).wantEnd()
+	if n := metric(s, "connections_refused", "per_ip"); n != 1 {
+		t.Errorf("refused: %d, want 1", n)
+	}
+	dial(t, s, relay.DTLS).allocate(1)
 }
 
 // What is not TURN ends a connection at once.
