@@ -69,7 +69,7 @@ func (o *outbox) take(batch []Frame, n int, limit Limits) []Frame {
 	sent := len(kept)
 	o.frames = o.closeGap(kept, o.frames[o.next+n:])
 	o.next = sent
-	for o.next > 2*limit.Queue || o.sentBytes > 2*limit.QueueBytes && o.next > 0 {
+	for o.next-limit.Queue > limit.Queue || o.sentBytes-limit.QueueBytes > limit.QueueBytes {
 		o.forget(1)
 	}
 	return batch
