@@ -3,7 +3,7 @@
  * The call page: two people, one room.
  *
  * For tests and diagnosis: `?auto=1` joins without a click, `?relay=1` admits no
- * direct path. `window.rtcdCall` has {hub, call, pcs, peers, info, state}; <html> has
+ * direct path, `?via=udp|tcp|tls` only TURN over that. `window.rtcdCall` has {hub, call, pcs, peers, info, state}; <html> has
  * `data-call` (loading lobby joining waiting connecting connected ended error),
  * `data-connection` (direct relayed), `data-via` (udp tcp tls) and `data-error` (a code).
  * @module
@@ -119,7 +119,8 @@ async function join(quietly = false) {
   }
   call = new Call(session, room, {
     tracks: [devices.audio, sentVideo()].filter((track) => track !== null),
-    rtc: query.get('relay') === '1' ? {iceTransportPolicy: 'relay'} : {},
+    rtc: query.get('relay') === '1' || query.has('via') ? {iceTransportPolicy: 'relay'} : {},
+    use: ofTransport(query.get('via')),
   });
   call.on('peer', addTile);
   call.on('gone', removeTile);
@@ -128,6 +129,13 @@ async function join(quietly = false) {
   setState('waiting');
   call.peers.forEach(addTile);
   settle();
+}
+
+/** @param {string|null} via @returns {(url: string) => boolean} */
+function ofTransport(via) {
+  if (via === 'tls') return (url) => url.startsWith('turns:');
+  if (via === 'tcp') return (url) => /^turn:.*transport=tcp/.test(url);
+  return via === 'udp' ? (url) => /^turn:(?!.*transport=tcp)/.test(url) : () => true;
 }
 
 /** @param {any} change */

@@ -10,6 +10,7 @@ import {Emitter} from './emitter.js';
  * @typedef {Object} CallOptions
  * @property {MediaStreamTrack[]} [tracks]  what to send, at most one of each kind; may be empty
  * @property {RTCConfiguration} [rtc]       more configuration, e.g. {iceTransportPolicy: 'relay'}
+ * @property {(url: string) => boolean} [use]  which of the hub's STUN and TURN URLs to use, default all
  * @property {string} [conn]                name of this set of connections, default "main"
  */
 
@@ -107,16 +108,17 @@ export class Peer extends Emitter {
   /**
    * @param {Hub} hub
    * @param {string} id
-   * @param {{polite: boolean, conn?: string, rtc?: RTCConfiguration,
+   * @param {{polite: boolean, conn?: string, rtc?: RTCConfiguration, use?: (url: string) => boolean,
    *          tracks?: Record<string, MediaStreamTrack|null>}} options
    */
-  constructor(hub, id, {polite, conn = 'main', rtc = {}, tracks = {}}) {
+  constructor(hub, id, {polite, conn = 'main', rtc = {}, use = () => true, tracks = {}}) {
     super();
     this.hub = hub;
     this.id = id;
     this.polite = polite;
     this.conn = conn;
     this.rtc = rtc;
+    this.use = use;
     this.tracks = tracks;
     /** What the other side sends. */
     this.stream = new MediaStream();
@@ -132,8 +134,12 @@ export class Peer extends Emitter {
     this._wire();
   }
 
+  /** @returns {RTCConfiguration} */
   _configuration() {
-    return {...this.rtc, iceServers: /** @type {RTCIceServer[]} */ (this.hub.iceServers)};
+    const iceServers = this.hub.iceServers
+      .map((server) => ({...server, urls: [server.urls].flat().filter(this.use)}))
+      .filter(({urls}) => urls.length > 0);
+    return {...this.rtc, iceServers};
   }
 
   _wire() {

@@ -58,8 +58,8 @@ export async function relayTest(measure, server, {cap, update}) {
   }
 }
 
-const SHIFTED_LIMIT = 4500; // ms
-const PUNCHED_LIMIT = 4500;
+const SHIFTED_LIMIT = 6000; // ms
+const PUNCHED_LIMIT = 4000;
 
 /**
  * One end behind the relay, the other at this browser's own public address, as when
