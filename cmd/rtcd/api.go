@@ -89,7 +89,7 @@ func (a *api) serveInfo(w http.ResponseWriter, r *http.Request) {
 // the check page is open, also for anybody, but then they only reach this relay.
 func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
-	secret, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	secret := bearerOf(r)
 	user, ttl, ok := a.bearer(secret, r.URL.Query().Get("username"))
 	if !ok && a.open && secret == "" {
 		user, ttl, ok = creds.PrefixCheck+rand.Text()[:12], creds.CheckTTL, true
@@ -105,6 +105,15 @@ func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 		"ttl":        int(servers.TTL.Seconds()),
 		"expiresAt":  c.Expires.UTC().Format(time.RFC3339),
 	})
+}
+
+// bearerOf is the token or key that a request carries (RFC 6750), "" for none.
+func bearerOf(r *http.Request) string {
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(secret)
 }
 
 // bearer tells for whom credentials are minted. The holder of an API key may name
@@ -145,7 +154,7 @@ func (a *api) serveREST(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "bad_request", "the form cannot be read")
 		return
 	}
-	key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	key := bearerOf(r)
 	for _, name := range []string{"key", "api"} {
 		if key == "" {
 			key = r.Form.Get(name)

@@ -24,7 +24,11 @@ func initCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&domain, "domain", "", "public host `name` or IP address of the server")
-	cmd.Flags().StringVar(&dir, "dir", ".", "`directory` to write to")
+	where := "."
+	if os.Geteuid() == 0 { // where every command looks
+		where = filepath.Dir(defaultConfig)
+	}
+	cmd.Flags().StringVar(&dir, "dir", where, "`directory` to write to")
 	return cmd
 }
 
@@ -76,7 +80,8 @@ func initialize(out io.Writer, domain, dir string) error {
 	}
 	path := filepath.Join(dir, "config.yaml")
 	if sample.CertFile != "" {
-		fmt.Fprintf(out, "\nIt uses the certificate of certbot:\n  certbot certonly --standalone -d %s\n", domain)
+		fmt.Fprintf(out, "\nIt uses the certificate of certbot, which needs port 80 for a moment at each renewal:\n"+
+			"  certbot certonly --standalone -d %s --pre-hook 'systemctl stop rtcd' --post-hook 'systemctl start rtcd'\n", domain)
 	}
 	fmt.Fprintf(out, "\nNext:\n  rtcd check --config %s\n  rtcd serve --config %s\n", path, path)
 	return nil

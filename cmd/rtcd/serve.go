@@ -289,11 +289,26 @@ func (a *app) close() {
 	}
 }
 
-// siteURL is where people find the pages; host "" means the configured one.
-func (a *app) siteURL(host string) string {
-	if host == "" {
-		host = hosts(a.config, a.externals)[0]
+// siteURL is where people find the pages; "" if they are off.
+func (a *app) siteURL() string { return a.siteAt(hosts(a.config, a.externals)[0]) }
+
+// localURL is where the pages are for this machine, by the name that browsers trust
+// with camera and microphone even without https.
+func (a *app) localURL() string {
+	for _, s := range []*httpServer{a.https, a.http} {
+		if s.port() == 0 {
+			continue
+		}
+		at := s.listeners[0].Addr().(*net.TCPAddr).IP
+		if at.IsUnspecified() || at.IsLoopback() {
+			return a.siteAt("localhost")
+		}
+		return a.siteAt(at.String())
 	}
+	return ""
+}
+
+func (a *app) siteAt(host string) string {
 	if port := a.https.port(); port != 0 {
 		return "https://" + hostPort(host, port, 443)
 	}
@@ -310,15 +325,15 @@ const tryRoom = "lobby"
 // to standard output only, never to the log, and only where there is no
 // configuration file.
 func (a *app) welcome(out io.Writer) {
-	site := a.siteURL("")
+	site := a.siteURL()
 	if a.config.File != "" {
 		if site != "" {
 			fmt.Fprintf(out, "rtcd serves %s\nA link for a room: rtcd token --link --room NAME\n", site)
 		}
 		return
 	}
-	if a.siteURL("localhost") != "" {
-		link, err := joinLink(a.siteURL("localhost"), a.config.Signaling.Auth, a.tokens, creds.Claims{
+	if local := a.localURL(); local != "" {
+		link, err := joinLink(local, a.config.Signaling.Auth, a.tokens, creds.Claims{
 			Room: tryRoom, Expires: time.Now().Add(24 * time.Hour),
 		})
 		if err == nil {
@@ -352,7 +367,7 @@ func (a *app) run() error {
 	for _, e := range a.externals {
 		a.log.Info("address of relayed traffic", "address", e.Public.String(), "local", e.Local.String(), "from", e.Why)
 	}
-	a.log.Info("serving", "version", versionString(), "site", a.siteURL(""), "tls", string(a.config.TLSMode()),
+	a.log.Info("serving", "version", versionString(), "site", a.siteURL(), "tls", string(a.config.TLSMode()),
 		"relay", a.minter.turn, "relay_ports", a.config.Turn.RelayPorts.String())
 	if len(a.externals) == 0 {
 		a.log.Warn("no address for relayed traffic is known; set turn.external_ip")
