@@ -80,8 +80,8 @@ func reach(ctx context.Context, node *lab.Node, to target, tr transport, f famil
 		if err != nil {
 			return nil, err
 		}
-		config := &dtls.Config{RootCAs: world.ca.Pool(), ServerName: hostBoth}
-		conn, err := dtls.Client(raw, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.ip(f), tr.port())), config)
+		conn, err := dtls.ClientWithOptions(raw, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.ip(f), tr.port())),
+			dtls.WithRootCAs(world.ca.Pool()), dtls.WithServerName(hostBoth))
 		if err != nil {
 			return nil, errors.Join(err, raw.Close())
 		}

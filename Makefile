@@ -1,0 +1,44 @@
+# What can be done here. `make test` is everything a change has to pass; it installs what it needs (Debian, as root).
+.PHONY: run test tools vet unit cross e2e lint fuzz bench
+
+GO       ?= go
+FUZZTIME ?= 20s
+LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# A clone that belongs to somebody else must build too.
+export GOFLAGS += -buildvcs=false
+
+run: ## serve with the defaults; the link that it prints opens in a browser
+	$(GO) run ./cmd/rtcd serve
+
+test: tools vet unit cross e2e ## all of it, in the order of what fails soonest
+
+tools: # what the tests need beside Go
+	test/setup.sh
+
+vet:
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+
+unit: ## every package of the main module, with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+cross: ## the other systems that rtcd is built for
+	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	GOOS=windows GOARCH=amd64 $(GO) vet ./...
+
+e2e: ## the program in namespaces, before browsers and other projects' clients
+	cd test && $(GO) test -count=1 -p 1 -parallel 16 -timeout 18m ./...
+
+lint: ## golangci-lint with .golangci.yml
+	$(LINT) run ./...
+	cd test && $(LINT) run ./...
+
+fuzz: ## every fuzzer of the main module for FUZZTIME each
+	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  for name in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
+	    echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; done; done
+
+bench: ## the relay's routes; 0 allocs/op on each is a promise
+	$(GO) test -run '^$$' -bench . -benchmem ./turnsrv/...
