@@ -119,7 +119,7 @@ async function join(quietly = false) {
   }
   call = new Call(session, room, {
     tracks: [devices.audio, sentVideo()].filter((track) => track !== null),
-    rtc: query.get('relay') === '1' || query.has('via') ? {iceTransportPolicy: 'relay'} : {},
+    rtc: query.get('relay') === '1' || query.get('via') ? {iceTransportPolicy: 'relay'} : {},
     use: ofTransport(query.get('via')),
   });
   call.on('peer', addTile);
