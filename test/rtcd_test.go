@@ -74,8 +74,10 @@ func writeConfig(t *testing.T, node *lab.Node, changes []change) string {
 	config := map[string]settings{
 		"listen": {"https": ":443", "http": "", "turn": ":3478", "turns": ":5349", "admin": "127.0.0.1:9641"},
 		"tls":    {"mode": "files", "cert_file": world.certFile, "key_file": world.keyFile},
-		"turn": {"realm": realm, "secret_file": secret("turn secret"),
-			"external_ip": []string{node.IP4.String(), node.IP6.String()}},
+		"turn": {
+			"realm": realm, "secret_file": secret("turn secret"),
+			"external_ip": []string{node.IP4.String(), node.IP6.String()},
+		},
 		"signaling": {"token_secret_file": secret("token secret")},
 		"log":       {"level": "debug", "format": "text"},
 		"":          {"domain": hostBoth},

@@ -63,8 +63,10 @@ func parseUclient(out string) (count, error) {
 
 // uclient runs turnutils_uclient from alice against the target with two clients of 100 messages each.
 func uclient(ctx context.Context, to target, tr transport, f family, flags ...string) (count, error) {
-	args := append([]string{"-u", to.user, "-w", to.password, "-n", "100", "-m", "2", "-l", "171", "-z", "20",
-		"-p", strconv.Itoa(int(tr.port()))}, flags...)
+	args := append([]string{
+		"-u", to.user, "-w", to.password, "-n", "100", "-m", "2", "-l", "171", "-z", "20",
+		"-p", strconv.Itoa(int(tr.port())),
+	}, flags...)
 	switch tr {
 	case overTCP:
 		args = append(args, "-t")
