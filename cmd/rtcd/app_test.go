@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -18,6 +21,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+	"github.com/pion/stun/v3"
+	"github.com/pion/turn/v4"
 
 	"rtcd/config"
 	"rtcd/creds"
@@ -53,26 +59,50 @@ turn: {external_ip: 127.0.0.1, relay_ports: 20000-29999, port_rest: 0}
 `, l.Addr().String())
 }
 
-// A whole process starts, relays over every transport, and leaves nothing behind.
-func TestWholeProcess(t *testing.T) {
+// running is an app that serves on loopback until the test ends it.
+type running struct {
+	*app
+	t       *testing.T
+	roots   *x509.CertPool
+	signals chan os.Signal
+	ended   chan error
+}
+
+func startApp(t *testing.T, log io.Writer) *running {
+	t.Helper()
 	t.Setenv("STATE_DIRECTORY", t.TempDir())
-	var log bytes.Buffer
-	a, err := newApp(t.Context(), loadText(t, loopback(t)), slog.New(slog.NewTextHandler(&log, nil)))
+	a, err := newApp(t.Context(), loadText(t, loopback(t)), slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	signals := make(chan os.Signal, 1)
-	ended := make(chan error, 1)
-	// This test owns it; the signal below ends it.
-	go func() { ended <- a.life.runWith(signals, a.services()...) }()
-
-	pair := a.keys.Issue("alice", time.Hour, time.Now())
-	roots := x509.NewCertPool()
 	cert, err := a.tls.GetCertificate(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots.AddCert(cert.Leaf)
+	r := &running{app: a, t: t, roots: x509.NewCertPool(), signals: make(chan os.Signal, 2), ended: make(chan error, 1)}
+	r.roots.AddCert(cert.Leaf)
+	// The test owns it; end ends it.
+	go func() { r.ended <- a.life.runWith(r.signals, a.services()...) }()
+	return r
+}
+
+// end interrupts the process and wants that it leaves nothing behind.
+func (r *running) end() {
+	r.t.Helper()
+	r.signals <- os.Interrupt
+	if err := <-r.ended; err != nil {
+		r.t.Error(err)
+	}
+	if left := leftBehind(); left != "" {
+		r.t.Errorf("goroutines are left:\n%s", left)
+	}
+}
+
+// A whole process starts, relays over every transport, and leaves nothing behind.
+func TestWholeProcess(t *testing.T) {
+	var log bytes.Buffer
+	a := startApp(t, &log)
+	pair := a.keys.Issue("alice", time.Hour, time.Now())
 	urls := append([]string{}, a.minter.turn...)
 	urls = append(urls, "turns:"+a.turn.Addrs(relay.TLS)[0].String(), "turns:"+a.turn.Addrs(relay.DTLS)[0].String()+"?transport=udp")
 	for _, u := range urls {
@@ -81,25 +111,89 @@ func TestWholeProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := probe.Run(t.Context(), target, probe.Options{
-			Username: pair.Username, Credential: pair.Password, Packets: 5, Interval: time.Millisecond, Roots: roots,
+			Username: pair.Username, Credential: pair.Password, Packets: 5, Interval: time.Millisecond, Roots: a.roots,
 		})
 		if !r.OK {
 			t.Errorf("%s: %+v", u, r.Problem)
 		}
 	}
-	signals <- os.Interrupt
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	a.end()
 	if n := strings.Count(log.String(), "allocation closed"); n != 2*len(urls) {
 		t.Errorf("%d closed allocations in the log, want %d", n, 2*len(urls))
 	}
 	if strings.Contains(log.String(), pair.Password) {
 		t.Error("a password is in the log")
 	}
-	if left := leftBehind(); left != "" {
-		t.Errorf("goroutines are left:\n%s", left)
+}
+
+// A member gets its credentials from the hub; when it has left, they are worth
+// nothing, and its allocation has ended.
+func TestMemberLosesTheRelay(t *testing.T) {
+	a := startApp(t, io.Discard)
+	defer a.end()
+	token, err := a.tokens.Sign(creds.Claims{Room: "lobby", Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
 	}
+	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: a.roots}, Subprotocols: []string{signaling.Subprotocol}}
+	// Any path will do for the native protocol.
+	socket, answer, err := dialer.DialContext(t.Context(), "wss://"+a.https.listeners[0].Addr().String()+"/any", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	defer socket.Close()
+	if err := socket.WriteJSON(map[string]string{"type": "hello", "token": token, "room": "lobby"}); err != nil {
+		t.Fatal(err)
+	}
+	var welcome struct {
+		Type string
+		ICE  struct{ ICEServers []signaling.ICEServer }
+	}
+	if err := socket.ReadJSON(&welcome); err != nil || welcome.Type != "welcome" || len(welcome.ICE.ICEServers) != 2 {
+		t.Fatalf("%+v %v", welcome, err)
+	}
+	credentials := welcome.ICE.ICEServers[1]
+	if err := a.allocate(credentials); err != nil {
+		t.Fatal(err)
+	}
+	if n := a.turn.Len(); n != 1 {
+		t.Fatalf("%d allocations, want 1", n)
+	}
+	if err := socket.WriteJSON(map[string]string{"type": "bye"}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); a.turn.Len() != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the allocation outlives its member")
+		}
+	}
+	var refusal *stun.TurnError
+	if err := a.allocate(credentials); !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeUnauthorized {
+		t.Errorf("with the credentials of one who left: %v", err)
+	}
+}
+
+// allocate makes an allocation and keeps it until the test ends.
+func (r *running) allocate(server signaling.ICEServer) error {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	address := r.turn.Addrs(relay.UDP)[0].String()
+	client, err := turn.NewClient(&turn.ClientConfig{
+		STUNServerAddr: address, TURNServerAddr: address, Conn: conn,
+		Username: server.Username, Password: server.Credential,
+	})
+	if err != nil {
+		return err
+	}
+	r.t.Cleanup(func() { client.Close(); conn.Close() })
+	if err := client.Listen(); err != nil {
+		return err
+	}
+	_, err = client.Allocate()
+	return err
 }
 
 // leftBehind waits for our goroutines to end and returns those that do not.
@@ -109,7 +203,7 @@ func leftBehind() string {
 		buf := make([]byte, 1<<20)
 		var left []string
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			ours := strings.Contains(g, "rtcd/") || strings.Contains(g, "net/http.(*Server)")
+			ours := strings.Contains(g, "rtcd/turnsrv") || strings.Contains(g, "rtcd/signaling") || strings.Contains(g, "rtcd/cmd/rtcd.(*") || strings.Contains(g, "net/http.(*Server)")
 			if ours && !strings.Contains(g, "leftBehind") && !strings.Contains(g, "testing.(*T).Run") {
 				left = append(left, g)
 			}

@@ -94,11 +94,7 @@ func credentialsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := loadSecrets(c)
-			if err != nil {
-				return err
-			}
-			keys, err := s.keys(realm(c))
+			keys, err := loadKeys(c)
 			if err != nil {
 				return err
 			}

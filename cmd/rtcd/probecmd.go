@@ -101,11 +101,7 @@ func probeCredentials(o *probe.Options, flags *configFlags, targets []probe.Targ
 	if err != nil {
 		return err
 	}
-	s, err := loadSecrets(c)
-	if err != nil {
-		return err
-	}
-	keys, err := s.keys(realm(c))
+	keys, err := loadKeys(c)
 	if err != nil {
 		return err
 	}

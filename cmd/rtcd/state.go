@@ -147,6 +147,15 @@ func (s *secrets) tokens() (*creds.Tokens, error) {
 	return tokens, nil
 }
 
+// loadKeys is what the commands that mint TURN credentials need.
+func loadKeys(c *config.Loaded) (*creds.Keys, error) {
+	s, err := loadSecrets(c)
+	if err != nil {
+		return nil, err
+	}
+	return s.keys(realm(c))
+}
+
 // realm is turn.realm with its default.
 func realm(c *config.Loaded) string {
 	switch {
