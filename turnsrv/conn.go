@@ -82,6 +82,7 @@ func (c *conn) serve() {
 	c.lastFrame = c.accepted
 	if err := c.handshake(); err != nil {
 		c.srv.ends.count(errHandshake)
+		c.srv.opt.Logger.Debug("handshake failed", "transport", c.client.Transport.String(), "client", c.client.Addr, "error", err)
 		return
 	}
 	// The connection owns its writer; close ends it.
