@@ -265,7 +265,7 @@ func (t *Table) Opened(now Now, o Open, err error, b *Batch) {
 	if err != nil {
 		for _, s := range o.Sockets {
 			if s != nil {
-				t.releasePort(now, s)
+				t.ports.release(s.state.pool, s.Local.Port(), now.Mono+refusedRest)
 			}
 		}
 		switch {
@@ -344,6 +344,10 @@ func (t *Table) commit(now Now, p *pending, b *Batch) {
 	a.answer = append([]byte(nil), r.answer(msg, 0)...)
 	b.Events = append(b.Events, Event{Kind: Allocated, Info: a.info()})
 }
+
+// refusedRest is how long a port rests that could not be opened, whatever the
+// policy's rest: each is tried once for a request.
+const refusedRest = 10 * time.Second
 
 // reservationLifetime is how long a reserved port waits (RFC 8656 section 7.2).
 const reservationLifetime = 30 * time.Second

@@ -578,6 +578,12 @@ func TestTakenPorts(t *testing.T) {
 	w.fail = func(*Socket) error { return errors.New("too many open files") }
 	w.pass(3 * time.Minute)
 	d.allocate().want(508)
+	p := w.table.Policy()
+	p.PortRest = -1 // without a rest, too, each port is tried once
+	w.table.SetPolicy(p)
+	w.fail = func(*Socket) error { return ErrPortTaken }
+	w.pass(time.Minute)
+	d.allocate().want(508)
 	if w.table.Len() != 1 {
 		t.Errorf("%d allocations, want 1", w.table.Len())
 	}
