@@ -94,6 +94,7 @@ func (r *rig) latency(p *process, out *sample, s *sender, ends []*net.UDPConn) e
 			return err
 		}
 	}
+	time.Sleep(100 * time.Millisecond) // the kernel starts to stamp in the background
 	stamp := func(s *sender) {
 		f := s.frames[s.next]
 		binary.NativeEndian.PutUint64(f[len(f)-8:], uint64(time.Now().UnixNano()))
@@ -106,8 +107,9 @@ func (r *rig) latency(p *process, out *sample, s *sender, ends []*net.UDPConn) e
 		return err
 	}
 	var delays []int64
+	read := time.Now()
 	for _, e := range ends {
-		err := onDescriptor(e, func(fd int) error { return readDelays(fd, &delays) })
+		err := onDescriptor(e, func(fd int) error { return readDelays(fd, read, &delays) })
 		if err != nil {
 			return err
 		}
@@ -131,8 +133,9 @@ func stampArrivals(fd int) error {
 }
 
 // readDelays reads all that waits in a socket: arrival less the stamp in the last
-// eight bytes.
-func readDelays(fd int, delays *[]int64) error {
+// eight bytes. Everything arrived before now, or the kernel did not stamp it until
+// it was read.
+func readDelays(fd int, now time.Time, delays *[]int64) error {
 	buf, oob := make([]byte, 2048), make([]byte, 64)
 	for {
 		n, noob, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_DONTWAIT)
@@ -147,6 +150,9 @@ func readDelays(fd int, delays *[]int64) error {
 			return fmt.Errorf("datagram of %d bytes without a time of arrival", n)
 		}
 		at := (*unix.Timespec)(unsafe.Pointer(&list[0].Data[0])).Nano()
+		if at > now.UnixNano() {
+			return errors.New("a datagram was not stamped when it arrived")
+		}
 		*delays = append(*delays, at-int64(binary.NativeEndian.Uint64(buf[n-8:])))
 	}
 }

@@ -27,6 +27,7 @@ type options struct {
 	bulk                int
 	loads, servers      string
 	coturn, other, rtcd string
+	rtcds               string
 	out, name           string
 	serverCore, ownCore int
 }
@@ -45,6 +46,7 @@ func main() {
 	flag.StringVar(&o.coturn, "coturn", "turnserver", "Debian's coturn")
 	flag.StringVar(&o.other, "other", "", "one more coturn binary")
 	flag.StringVar(&o.rtcd, "rtcd", "", "rtcd binary; empty = built from the source beside")
+	flag.StringVar(&o.rtcds, "rtcds", "", "more rtcd binaries to compare with, by comma")
 	flag.StringVar(&o.out, "out", "", "folder for table, figures and chart; empty = print the table only")
 	flag.StringVar(&o.name, "name", time.Now().Format(time.DateOnly), "name of the files in that folder")
 	flag.IntVar(&o.serverCore, "server-core", 1, "core of the servers")
@@ -190,6 +192,10 @@ func (w *workshop) servers(o options) ([]server, error) {
 	if err != nil {
 		return nil, err
 	}
+	others, err := w.rtcdOthers(o.rtcds)
+	if err != nil {
+		return nil, err
+	}
 	pion, err := w.pion()
 	if err != nil {
 		return nil, err
@@ -200,7 +206,8 @@ func (w *workshop) servers(o options) ([]server, error) {
 	if o.other != "" {
 		all = append(all, w.coturn("coturn-other", o.other, coturnTuned...))
 	}
-	all = append(all, pion, ours)
+	all = append(append(all, pion), others...)
+	all = append(all, ours)
 	var out []server
 	for _, s := range all {
 		if re.MatchString(s.Name) {

@@ -112,10 +112,9 @@ func (w *workshop) coturnFlags() []string {
 }
 
 // coturnTuned are what an operator who cares for speed adds: one relay thread for
-// the one core, and nothing that is not needed.
+// the one core, no log, and nothing that is not needed.
 var coturnTuned = []string{
 	"-m", "1", "--no-stdout-log", "--no-software-attribute", "--no-rfc5780", "--no-stun-backward-compatibility",
-	"--no-dynamic-ip-list", "--no-dynamic-realms", "--no-multicast-peers",
 }
 
 func (w *workshop) coturn(name, bin string, flags ...string) server {
@@ -152,6 +151,23 @@ func (w *workshop) rtcd(name, bin, extra string) (server, error) {
 	return server{
 		Name: name, Version: version(bin, "version"), Command: []string{bin, "serve", "--config", path},
 	}, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// rtcdOthers are further builds of our server, each named like its file.
+func (w *workshop) rtcdOthers(list string) ([]server, error) {
+	var out []server
+	for _, bin := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+		bin, err := filepath.Abs(bin)
+		if err != nil {
+			return nil, err
+		}
+		s, err := w.rtcd(filepath.Base(bin), bin, "")
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
 }
 
 // process is a server that runs.

@@ -70,8 +70,8 @@ func newTopology() (*topology, error) {
 		t.join(t.client, clientLink, "11.22.33.1/25", "11.22.33.2/25"),
 		t.join(t.peer, peerLink, "11.22.33.129/25", "11.22.33.130/25"),
 		t.neighbours(),
-		sink(t.client, clientLink.far, fmt.Sprintf("udp sport %d @th,64,16 %#x", turnPort, dataChannel)),
-		sink(t.peer, peerLink.far, fmt.Sprintf("udp dport %d-65535", peerPort)),
+		sink(t.client, clientLink.far, fmt.Sprintf("meta l4proto udp @th,64,16 %#x", dataChannel)),
+		sink(t.peer, peerLink.far, fmt.Sprintf("@th,16,16 >= %d", peerPort)),
 	)
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -128,7 +128,9 @@ func sweep() {
 	}
 }
 
-// sink counts and drops what matches at the ingress of a device.
+// sink counts and drops what matches at the ingress of a device. The matches look at
+// as little as will do: the first word behind the UDP header for a channel, and at
+// the peer, where only UDP arrives, the destination port.
 func sink(ns, dev, match string) error {
 	rules := fmt.Sprintf(`table netdev bench {
 	counter data {}
