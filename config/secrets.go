@@ -52,7 +52,7 @@ func (l *loader) readSecretFiles() {
 
 func (l *loader) holdsSecret() bool {
 	for _, f := range l.fields {
-		if f.Secret && l.From[f.Path].Line > 0 {
+		if f.Secret && l.From[f.Path].Line > 0 && f.Text() != "" {
 			return true
 		}
 	}

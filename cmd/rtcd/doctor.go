@@ -211,7 +211,7 @@ func (d *doctor) examineCertificate() {
 	}
 	leaf, err := certificate(c, d.externals)
 	if err != nil {
-		d.row(fail, "tls", err.Error(), "")
+		d.row(fail, "tls", err.Error(), "get a certificate (rtcd init prints a certbot command), or set tls.cert_file and tls.key_file")
 		return
 	}
 	left := time.Until(leaf.NotAfter)
