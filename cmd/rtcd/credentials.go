@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,11 +47,36 @@ var formats = map[string]func(io.Writer, minted) error{
 		for _, uri := range m.turn {
 			fmt.Fprintf(&b, "STUN or TURN URI:  %s\n", uri)
 		}
-		fmt.Fprintf(&b, "TURN username:     %s\nTURN password:     %s\n\nGood until %s. A line of type \"relay\" means that it works.\n",
-			m.Username, m.Password, m.Expires.Format("2006-01-02 15:04:05 MST"))
-		_, err := io.WriteString(w, b.String())
+		fmt.Fprintf(&b, "TURN username:     %s\nTURN password:     %s\n\n", m.Username, m.Password)
+		paste, err := trickleICEServers(m)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "Or paste this line into the console of that page:\n\n"+
+			"localStorage.setItem('servers', %s); location.reload()\n\n"+
+			"Good until %s. A line of type \"relay\" means that it works.\n", paste, m.Expires.Format("2006-01-02 15:04:05 MST"))
+		_, err = io.WriteString(w, b.String())
 		return err
 	},
+}
+
+// trickleICEServers is the list of servers as that page keeps it: JSON in a
+// JavaScript string.
+func trickleICEServers(m minted) ([]byte, error) {
+	type server struct {
+		URLs       []string `json:"urls"`
+		Username   string   `json:"username"`
+		Credential string   `json:"credential"`
+	}
+	var list []server
+	for _, uri := range m.turn {
+		list = append(list, server{[]string{uri}, m.Username, m.Password})
+	}
+	inner, err := json.Marshal(list)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(string(inner))
 }
 
 func formatNames() string {
