@@ -92,7 +92,7 @@ func bench(ctx context.Context, o options) error {
 		for _, l := range selected {
 			for i := range servers {
 				s := servers[(i+round)%len(servers)]
-				if s.only != "" && s.only != l.ID {
+				if !strings.HasPrefix(l.ID, s.only) {
 					continue
 				}
 				if ctx.Err() != nil {
@@ -155,7 +155,7 @@ func (s sample) String() string {
 		return fmt.Sprintf("%d %-24s %-16s %s", s.Round, s.Load, s.Server, s.Err)
 	}
 	return fmt.Sprintf("%d %-24s %-16s %12.1f   offered %8.0f/s loss %4.1f%% server %3.0f%% generator idle %3.0f%%",
-		s.Round, s.Load, s.Server, s.Value, float64(s.Sent)/s.Seconds, 100*s.loss(), 100*s.CPU/s.Seconds, 100*s.Idle)
+		s.Round, s.Load, s.Server, s.Value, s.offered(), 100*s.loss(), 100*s.share(), 100*s.Idle)
 }
 
 func selectLoads(pattern string) ([]load, error) {

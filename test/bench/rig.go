@@ -52,6 +52,12 @@ func (s sample) loss() float64 {
 	return 1 - float64(s.Delivered)/float64(s.Sent)
 }
 
+// offered is what the generator sent per second.
+func (s sample) offered() float64 { return float64(s.Sent) / s.Seconds }
+
+// share is how much of its core the server used.
+func (s sample) share() float64 { return min(1, s.CPU/s.Seconds) }
+
 // measure runs f and fills in time, server CPU and idle share.
 func (r *rig) measure(p *process, out *sample, f func() error) error {
 	cpu, err := p.time()

@@ -25,12 +25,13 @@ import (
 
 // server is one program with one set of flags.
 type server struct {
-	Name    string   `json:"name"`
-	Version string   `json:"version"`
-	Command []string `json:"command"`
-	Note    string   `json:"note,omitempty"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Command string `json:"command"` // without the folder of this run
+	Note    string `json:"note,omitempty"`
 
-	only string // if not empty, the one load that it takes part in
+	args []string // the whole command
+	only string   // if not empty, a prefix of the loads that it takes part in
 }
 
 // workshop is where the bench keeps what servers need: binaries, configuration,
@@ -118,15 +119,19 @@ var coturnTuned = []string{
 }
 
 func (w *workshop) coturn(name, bin string, flags ...string) server {
-	return server{Name: name, Version: version(bin, "--version"), Command: append(append([]string{bin}, w.coturnFlags()...), flags...)}
+	return w.server(name, version(bin, "--version"), append(append([]string{bin}, w.coturnFlags()...), flags...)...)
+}
+
+func (w *workshop) server(name, version string, args ...string) server {
+	words := append([]string{filepath.Base(args[0])}, args[1:]...)
+	command := strings.NewReplacer(w.dir+"/", "", secret, "SECRET").Replace(strings.Join(words, " "))
+	return server{Name: name, Version: version, Command: command, args: args}
 }
 
 func (w *workshop) pion() (server, error) {
 	bin, err := w.build("", "./bench/pionserver", "pionserver")
-	return server{
-		Name: "pion", Version: version(bin, "-version"),
-		Command: []string{bin, "-ip", serverIP.String(), "-secret", secret, "-cert", w.cert, "-key", w.key},
-	}, err
+	return w.server("pion", version(bin, "-version"),
+		bin, "-ip", serverIP.String(), "-secret", secret, "-cert", w.cert, "-key", w.key), err
 }
 
 // rtcdConfig turns off the limits that flood and bulk would meet, and nothing else.
@@ -148,9 +153,7 @@ func (w *workshop) rtcd(name, bin, extra string) (server, error) {
 		extra = "  " + extra + "\n"
 	}
 	text := fmt.Sprintf(rtcdConfig, serverIP, w.cert, w.key, secret, extra)
-	return server{
-		Name: name, Version: version(bin, "version"), Command: []string{bin, "serve", "--config", path},
-	}, os.WriteFile(path, []byte(text), 0o600)
+	return w.server(name, version(bin, "version"), bin, "serve", "--config", path), os.WriteFile(path, []byte(text), 0o600)
 }
 
 // rtcdOthers are further builds of our server, each named like its file.
@@ -180,7 +183,7 @@ type process struct {
 
 // start starts a server on a core and waits until it answers.
 func (r *rig) start(s server) (*process, error) {
-	args := append([]string{"netns", "exec", r.topology.server, "taskset", "-c", strconv.Itoa(r.serverCore), "nice", "-n", strconv.Itoa(niceness)}, s.Command...)
+	args := append([]string{"netns", "exec", r.topology.server, "taskset", "-c", strconv.Itoa(r.serverCore), "nice", "-n", strconv.Itoa(niceness)}, s.args...)
 	p := &process{cmd: exec.Command("ip", args...), softirq: r.softirq, log: new(bytes.Buffer)}
 	p.cmd.Dir = r.shop.dir
 	p.cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+r.shop.dir)
