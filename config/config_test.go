@@ -376,3 +376,20 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// An empty list of secrets in a file is no secret.
+func TestEmptySecretsNeedNoClosedFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "config.yaml")
+	for text, warns := range map[string]bool{"turn: {api_keys: []}": false, "turn: {api_keys: [" + strings.Repeat("k", 40) + "]}": true} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(Input{File: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(c.Warnings) > 0; got != warns {
+			t.Errorf("%s: warnings %q", text, c.Warnings)
+		}
+	}
+}
