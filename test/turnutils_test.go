@@ -127,6 +127,11 @@ func TestCoturnClientLosesNothing(t *testing.T) {
 	})
 }
 
+func TestCoturnClientKeepsWithinTheDefaultLimits(t *testing.T) {
+	c, err := uclient(patient(t), startRTCD(t).target(t), overUDP, ip4, "-y")
+	wantWhole(t, c, err, 400)
+}
+
 // Through the network to a peer that echoes.
 func TestCoturnClientReachesAPeer(t *testing.T) {
 	to := startRTCD(t, unlimited).target(t)
