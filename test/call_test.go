@@ -1,7 +1,9 @@
 package test
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"testing"
 
 	"rtcd/test/browser"
@@ -32,6 +34,27 @@ func TestBrowsersCallThroughTheRelay(t *testing.T) {
 // Different browsers at different addresses.
 func TestChromiumCallsFirefox(t *testing.T) {
 	call(t, startRTCD(t, uncapped), openBrowser(t, browser.Chromium, world.alice), openBrowser(t, browser.Firefox, world.bob), overUDP, ip4)
+}
+
+// What `rtcd serve` prints with no configuration at all is a link that two windows on this machine can call by.
+func TestFirstRun(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			b, state := openBrowser(t, kind, world.alice), t.TempDir()
+			cmd := world.alice.Command(context.WithoutCancel(t.Context()), world.program, "serve")
+			cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+state, "HOME="+state)
+			m, err := start(t, cmd).Await(patient(t), `(http://localhost:\d+/apps/call)(#\S+)`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var pages []*browser.Page
+			for range 2 {
+				pages = append(pages, openPage(t, b, m[1]+"?auto=1&relay=1"+m[2]))
+			}
+			wantConnected(t, pages)
+			wantVideo(t, pages)
+		})
+	}
 }
 
 // call has two members join a room with tokens, exchange a video and data, and holds what the browsers say about
@@ -69,6 +92,13 @@ func join(t *testing.T, server *rtcdServer, left, right *browser.Browser, tr tra
 		token := server.token(t, t.Name(), fmt.Sprintf("member %d", i))
 		pages = append(pages, openPage(t, b, "https://"+hostBoth+"/apps/call?auto=1&relay=1#token="+token, only(tr, f)))
 	}
+	wantConnected(t, pages)
+	return pages
+}
+
+// wantConnected waits until the call stands on each page.
+func wantConnected(t *testing.T, pages []*browser.Page) {
+	t.Helper()
 	for _, page := range pages {
 		evaluate(t, page, nil, `async () => {
 			const deadline = Date.now() + 90000;
@@ -82,7 +112,6 @@ func join(t *testing.T, server *rtcdServer, left, right *browser.Browser, tr tra
 			}
 		}`)
 	}
-	return pages
 }
 
 // exchange sends data both ways at once over the call's data channel and compares what arrives by SHA-256.
