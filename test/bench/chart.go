@@ -35,14 +35,17 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 </style>`
 
 // chart draws how many times as good as the first server ours and pion's are, on a
-// logarithmic scale: every load whose figure is better when larger, and the inverse
-// of those that are better when smaller.
+// logarithmic scale, or the inverse where a smaller figure is better. To stay short it
+// leaves out small packets and 1000 allocations; the table has them.
 func (r *report) chart() string {
 	names := r.charted()
 	var rows strings.Builder
 	y, most := float64(chartTop), 1.0
 	scale := r.chartScale(names)
 	for _, l := range r.Loads {
+		if strings.Contains(l.ID, "-160") || strings.HasSuffix(l.ID, "-1000") {
+			continue
+		}
 		bars := ""
 		at := y
 		for _, name := range names {
@@ -130,7 +133,7 @@ func bar(y, v float64, scale logScale, name string) string {
 		class = "ours"
 	}
 	from, to := scale.x(1), scale.x(v)
-	return fmt.Sprintf(`<rect class="%s" x="%.1f" y="%.0f" width="%.1f" height="%d"/><text x="%.1f" y="%.0f">%.2g</text>`,
+	return fmt.Sprintf(`<rect class="%s" x="%.1f" y="%.0f" width="%.1f" height="%d"/><text x="%.1f" y="%.0f">%.2f</text>`,
 		class, min(from, to), y, math.Abs(to-from), barHeight, max(from, to)+5, y+barHeight, v)
 }
 

@@ -32,6 +32,7 @@ type traffic struct {
 	flows     int
 	burst     int  // packets of one flow in a row
 	coalesced bool // a burst is one super-frame
+	cut       bool // the server's system cuts super-frames up, as for a card that cannot
 }
 
 // frames makes one round of frames of all flows, and tells how many datagrams are
@@ -85,6 +86,12 @@ func (t traffic) arrival(r *rig) (ns string, size int) {
 // flood offers a quarter more than the server can deliver with the whole core, as a
 // short try tells, and counts what arrives.
 func (t traffic) flood(r *rig, p *process, out *sample) error {
+	if t.cut {
+		defer r.topology.segmentsPerFrame(65535)
+		if err := r.topology.segmentsPerFrame(1); err != nil {
+			return err
+		}
+	}
 	list, err := r.setUp(t.transport, t.flows, t.pairs)
 	if err != nil {
 		return err
@@ -233,8 +240,12 @@ func loads() []load {
 	udp("udp-up", "single packets", true, 1, false, []int{100, 1000}, 1.0, 1.2)
 	udp("udp-up-burst", "bursts of 8", true, 8, false, []int{100}, 1.4, 2.0)
 	udp("udp-down-burst", "bursts of 8", false, 8, false, []int{100}, 0, 0)
-	udp("udp-up-coalesced", "bursts of 8 that arrive coalesced", true, 8, true, []int{100}, 4, 8)
-	udp("udp-down-coalesced", "bursts of 8 that arrive coalesced", false, 8, true, []int{100}, 4, 8)
+	udp("udp-up-coalesced", "coalesced bursts of 8", true, 8, true, []int{100}, 4, 8)
+	udp("udp-down-coalesced", "coalesced bursts of 8", false, 8, true, []int{100}, 4, 8)
+	cut := traffic{transport: "udp", size: 1200, flows: 100, burst: 8, coalesced: true, cut: true}
+	add("udp-down-cut-1200", "UDP peer→client, the same cut up by the server's system, 1200 B", 0, 0, cut)
+	cut.up = true
+	add("udp-up-cut-1200", "UDP client→peer, the same cut up by the server's system, 1200 B", 0, 0, cut)
 	for _, size := range []int{160, 1200} {
 		add(fmt.Sprintf("relay-relay-%d", size), fmt.Sprintf("UDP relay↔relay in one server, %d B, 100 allocations", size), 2, 3,
 			traffic{transport: "udp", pairs: true, size: size, flows: 100, burst: 1})
@@ -245,11 +256,13 @@ func loads() []load {
 	}{{"tcp", "TCP", 4, 10}, {"tls", "TLS", 2, 4}} {
 		up := stream{transport: s.transport, size: 1200, flows: 10}
 		out = append(out, load{ID: s.transport + "-up", Title: s.title + " client→peer, 1200 B stream, 10 connections", Unit: perCPU, Must: s.must, Aim: s.aim, run: up.upload})
+		paced := stream{transport: s.transport, size: 1200, flows: 100}
+		out = append(out, load{ID: s.transport + "-up-paced", Title: s.title + " client→peer, 1200 B, 100 connections, 50,000/s, 4 in a write", Unit: perCPU, run: paced.paced})
 		out = append(out, load{ID: s.transport + "-down", Title: s.title + " peer→client, 1200 B, 10 connections", Unit: perCPU, Must: 1, Aim: 1.5, run: up.download})
 	}
 	return append(out,
 		load{ID: "allocate", Title: "allocations, full authentication", Unit: "allocations per CPU-second", Must: 2.5, Aim: 4, run: bulk(false)},
-		load{ID: "memory", Title: "memory per allocation with one channel, 10,000 allocations", Unit: "bytes", Less: true, run: bulk(true)},
+		load{ID: "memory", Title: "memory per allocation with a channel, at 10,000", Unit: "bytes", Less: true, run: bulk(true)},
 		load{ID: "latency-up", Title: "latency client→peer at 10,000 packets/s, p50", Unit: "µs", Less: true, Must: 1.4, Aim: 1, run: latencyUp},
 		load{ID: "latency-down", Title: "latency peer→client at 10,000 packets/s, p50", Unit: "µs", Less: true, Must: 1.4, Aim: 1, run: latencyDown},
 		load{ID: "even", Title: "CPU at an even 50,000 packets/s", Unit: "% of a core", Less: true, Must: 1, Aim: 0.6, run: even},

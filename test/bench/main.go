@@ -92,7 +92,7 @@ func bench(ctx context.Context, o options) error {
 		for _, l := range selected {
 			for i := range servers {
 				s := servers[(i+round)%len(servers)]
-				if !strings.HasPrefix(l.ID, s.only) {
+				if ok, _ := regexp.MatchString(s.only, l.ID); !ok {
 					continue
 				}
 				if ctx.Err() != nil {
@@ -192,6 +192,10 @@ func (w *workshop) servers(o options) ([]server, error) {
 	if err != nil {
 		return nil, err
 	}
+	coalesce, err := w.rtcdCoalesce(o.rtcd)
+	if err != nil {
+		return nil, err
+	}
 	others, err := w.rtcdOthers(o.rtcds)
 	if err != nil {
 		return nil, err
@@ -207,7 +211,7 @@ func (w *workshop) servers(o options) ([]server, error) {
 		all = append(all, w.coturn("coturn-other", o.other, coturnTuned...))
 	}
 	all = append(append(all, pion), others...)
-	all = append(all, ours)
+	all = append(append(all, ours), coalesce...)
 	var out []server
 	for _, s := range all {
 		if re.MatchString(s.Name) {

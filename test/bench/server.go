@@ -31,7 +31,7 @@ type server struct {
 	Note    string `json:"note,omitempty"`
 
 	args []string // the whole command
-	only string   // if not empty, a prefix of the loads that it takes part in
+	only string   // regular expression of the loads that it takes part in
 }
 
 // workshop is where the bench keeps what servers need: binaries, configuration,
@@ -154,6 +154,19 @@ func (w *workshop) rtcd(name, bin, extra string) (server, error) {
 	}
 	text := fmt.Sprintf(rtcdConfig, serverIP, w.cert, w.key, secret, extra)
 	return w.server(name, version(bin, "version"), bin, "serve", "--config", path), os.WriteFile(path, []byte(text), 0o600)
+}
+
+// rtcdCoalesce is our server with the pause that trades latency for CPU, if this
+// build has it.
+func (w *workshop) rtcdCoalesce(bin string) ([]server, error) {
+	schema, err := exec.Command(bin, "config", "schema").Output()
+	if err != nil || !bytes.Contains(schema, []byte(`"coalesce"`)) {
+		return nil, err
+	}
+	s, err := w.rtcd("rtcd-coalesce", bin, "coalesce: 200us")
+	s.only = "even|latency"
+	s.Note = "turn.coalesce: 200us"
+	return []server{s}, err
 }
 
 // rtcdOthers are further builds of our server, each named like its file.

@@ -109,6 +109,15 @@ func (t *topology) neighbours() error {
 	)
 }
 
+// segmentsPerFrame bounds the super-frames that the server's devices take; with 1 its
+// system cuts all of them up before.
+func (t *topology) segmentsPerFrame(n int) error {
+	set := func(dev string) string {
+		return fmt.Sprintf("ip -n %s link set dev %s gso_max_segs %d", t.server, dev, n)
+	}
+	return runAll(set(clientLink.near), set(peerLink.near))
+}
+
 // Close removes the namespaces and with them all that is in them.
 func (t *topology) Close() error {
 	return errors.Join(
