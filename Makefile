@@ -1,5 +1,5 @@
 # What can be done here. `make test` is everything a change has to pass; it installs what it needs (Debian, as root).
-.PHONY: run test tools vet unit cross e2e lint fuzz bench
+.PHONY: run test tools vet unit cross e2e lint fuzz bench bench-routes
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -40,5 +40,9 @@ fuzz: ## every fuzzer of the main module for FUZZTIME each
 	  for name in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
 	    echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; done; done
 
-bench: ## the relay's routes; 0 allocs/op on each is a promise
+bench: bench-routes # and what the side-by-side measurements add
+
+bench-routes: ## the relay's routes; 0 allocs/op on each is a promise
 	$(GO) test -run '^$$' -bench . -benchmem ./turnsrv/...
+
+include $(wildcard test/*/*.mk)
