@@ -32,6 +32,7 @@ var pages = map[string]string{
 	"/":          "index.html",
 	"/check":     "check.html",
 	"/apps/call": "apps/call.html",
+	"/apps/chat": "apps/chat.html",
 }
 
 // notFound is the page for every address that is none.

@@ -31,10 +31,37 @@ export function svg(tag, props = {}, ...children) {
   return element;
 }
 
+/** Where the pictures are: the file, until {@link loadIcons} has put them into the page. */
+let icons = '/assets/icons.svg#';
+
+/**
+ * Puts the pictures into the page, so that those made by scripts are drawn at once: a
+ * browser loads the file anew for each page element that asks for it by address.
+ */
+export async function loadIcons() {
+  /** @type {Document|null} */
+  const file = await new Promise((resolve) => {
+    const request = new XMLHttpRequest(); // fetch has text only, and from text no markup is made here
+    request.open('GET', '/assets/icons.svg');
+    request.responseType = 'document';
+    request.overrideMimeType('image/svg+xml');
+    request.onload = () => resolve(request.status === 200 ? request.responseXML : null);
+    request.onerror = () => resolve(null);
+    request.send();
+  });
+  if (!file) return;
+  const sprite = document.importNode(file.documentElement, true);
+  for (const symbol of sprite.querySelectorAll('symbol')) symbol.id = `icon-${symbol.id}`;
+  sprite.setAttribute('class', 'sprite');
+  sprite.setAttribute('aria-hidden', 'true');
+  document.body.append(sprite);
+  icons = '#icon-';
+}
+
 /** One picture of /assets/icons.svg. @param {string} name @param {string} [className] */
 export function icon(name, className = 'icon') {
   return svg('svg', {class: className, 'aria-hidden': 'true', focusable: 'false'},
-    svg('use', {href: `/assets/icons.svg#${name}`}));
+    svg('use', {href: icons + name}));
 }
 
 /** @param {Element} element @param {Record<string, any>} props */

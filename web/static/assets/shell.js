@@ -1,7 +1,7 @@
 // @ts-check
 /** What every page has: its language, its theme, and links that keep the token. @module */
 
-import {byId} from './dom.js';
+import {byId, loadIcons} from './dom.js';
 import {chooseLanguage, initLanguage, language, onLanguage, t} from './i18n.js';
 
 /**
@@ -20,7 +20,7 @@ export async function initShell() {
   initTheme();
   byId('language').addEventListener('click', () => chooseLanguage(language() === 'en' ? 'zh' : 'en'));
   onLanguage(() => showTheme());
-  await initLanguage();
+  await Promise.all([initLanguage(), loadIcons()]);
 }
 
 /** Links to our own pages go there with the same token. */

@@ -12,6 +12,8 @@ import {Emitter} from './emitter.js';
  * @property {RTCConfiguration} [rtc]       more configuration, e.g. {iceTransportPolicy: 'relay'}
  * @property {(url: string) => boolean} [use]  which of the hub's STUN and TURN URLs to use, default all
  * @property {string} [conn]                name of this set of connections, default "main"
+ * @property {boolean} [media]              false: a data channel only
+ * @property {string} [role]                only members with this role ("": those without one); default everyone
  */
 
 /**
@@ -65,8 +67,14 @@ export class Call extends Emitter {
   /** The newcomer offers. @param {Member[]} members */
   _meet(members) {
     for (const member of members) {
-      if (!this.peers.has(member.peer)) this._add(member.peer, member.polite ?? true).offer();
+      if (this.peers.has(member.peer) || !this._meant(member)) continue;
+      this._add(member.peer, member.polite ?? true).offer();
     }
+  }
+
+  /** @param {Member} member */
+  _meant({role = ''}) {
+    return this.options.role === undefined || this.options.role === role;
   }
 
   /** @param {any} m */
@@ -74,7 +82,7 @@ export class Call extends Emitter {
     if ((m.conn ?? 'main') !== this.options.conn) return;
     const member = this.hub.rooms.get(this.room)?.get(m.from);
     let peer = this.peers.get(m.from);
-    if (!peer && m.kind === 'offer' && member) peer = this._add(m.from, member.polite ?? false);
+    if (!peer && m.kind === 'offer' && member && this._meant(member)) peer = this._add(m.from, member.polite ?? false);
     if (m.kind === 'bye' || m.kind === 'end') this._drop(m.from);
     else peer?.handle(m.kind, m.data);
   }
@@ -109,9 +117,9 @@ export class Peer extends Emitter {
    * @param {Hub} hub
    * @param {string} id
    * @param {{polite: boolean, conn?: string, rtc?: RTCConfiguration, use?: (url: string) => boolean,
-   *          tracks?: Record<string, MediaStreamTrack|null>}} options
+   *          tracks?: Record<string, MediaStreamTrack|null>, media?: boolean}} options
    */
-  constructor(hub, id, {polite, conn = 'main', rtc = {}, use = () => true, tracks = {}}) {
+  constructor(hub, id, {polite, conn = 'main', rtc = {}, use = () => true, tracks = {}, media = true}) {
     super();
     this.hub = hub;
     this.id = id;
@@ -120,6 +128,7 @@ export class Peer extends Emitter {
     this.rtc = rtc;
     this.use = use;
     this.tracks = tracks;
+    this.media = media;
     /** What the other side sends. */
     this.stream = new MediaStream();
     this.pc = new RTCPeerConnection(this._configuration());
@@ -163,8 +172,12 @@ export class Peer extends Emitter {
     };
   }
 
-  /** Begins: one sender of each kind, even without a track, so that one can be put in later. */
+  /**
+   * Begins: one sender of each kind, even without a track, so that one can be put in later.
+   * Without media the data channel has asked for negotiation already.
+   */
   offer() {
+    if (!this.media) return;
     for (const kind of ['audio', 'video']) {
       this.pc.addTransceiver(this.tracks[kind] ?? kind, {direction: 'sendrecv'});
     }

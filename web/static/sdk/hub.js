@@ -101,7 +101,7 @@ export class Hub extends Emitter {
     this._sent = 0; // frames sent in this session, hello and ping not counted
     /** @type {{n: number, text: string}[]} frames that the server has not confirmed */
     this._outbox = [];
-    /** @type {Map<string, {resolve: (m: any) => void, reject: (e: RtcdError) => void}>} */
+    /** @type {Map<string, {n: number, resolve: (m: any) => void, reject: (e: RtcdError) => void}>} */
     this._waiting = new Map();
     this._ids = 0;
     this._attempt = 0;
@@ -360,9 +360,10 @@ export class Hub extends Emitter {
     }
     const id = String(++this._ids);
     return new Promise((resolve, reject) => {
-      this._waiting.set(id, {resolve, reject});
+      const n = ++this._sent;
+      this._waiting.set(id, {n, resolve, reject});
       const text = JSON.stringify({...message, id});
-      this._outbox.push({n: ++this._sent, text});
+      this._outbox.push({n, text});
       if (this.state === 'open') this._socket?.send(text);
     });
   }
@@ -396,6 +397,7 @@ export class Hub extends Emitter {
       return;
     }
     this._waiting.delete(String(m.re));
+    this._confirmed(waiting.n); // frames are taken in order: with this one all before it
     if (error) waiting.reject(error);
     else waiting.resolve(m);
   }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The client library of rtcd: the hub, calls, and what a connection is made of.
+ * The client library of rtcd: the hub, calls, data with a fallback, and what a connection is made of.
  * ES modules without dependencies; the wire is described in PROTOCOL.md.
  *
  *   import {connect, Call, connectionInfo} from 'https://rtc.example.com/sdk/rtcd.js';
@@ -14,4 +14,5 @@
 
 export {connect, Hub, RtcdError, readToken, PROTOCOL} from './hub.js';
 export {Call, Peer} from './call.js';
+export {Links, Link} from './links.js';
 export {connectionInfo, addressFamily} from './connection.js';
