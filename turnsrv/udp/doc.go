@@ -16,7 +16,7 @@
 // number of Packet and Send, Flush, End. A Socket seen during a batch keeps its
 // descriptor until the batch ends, even when another goroutine closes it
 // meanwhile, so that a descriptor number used again never carries somebody else's
-// media. Nothing waits to fill a batch.
+// media. Nothing waits to fill a batch, unless Options.Coalesce asks for it.
 //
 // # Shutdown
 //
@@ -25,5 +25,6 @@
 //
 // # What it does not do
 //
-// It knows nothing of STUN or TURN, connects no socket, and keeps no IPv6 zones.
+// It knows nothing of STUN or TURN and connects no socket. Of IPv6 zones it keeps
+// those of clients, so that link-local ones are answered, and drops those of peers.
 package udp

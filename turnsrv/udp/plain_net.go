@@ -18,6 +18,7 @@ const listenerBuffer = 4 << 20
 type netConn struct {
 	*net.UDPConn
 	local netip.AddrPort
+	zones bool // tell the zone of who sends
 	info4 bool // ask for control messages of IPv4
 	info6 bool
 	oob   []byte // Read's; there is one reader
@@ -36,7 +37,7 @@ func bindNet(addr netip.AddrPort, listener bool) (Conn, error) {
 	}
 	u := pc.(*net.UDPConn)
 	local := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	c := &netConn{UDPConn: u, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port())}
+	c := &netConn{UDPConn: u, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), zones: listener}
 	if listener {
 		u.SetReadBuffer(listenerBuffer)
 		u.SetWriteBuffer(listenerBuffer)
@@ -57,13 +58,13 @@ func (c *netConn) Local() netip.AddrPort { return c.local }
 func (c *netConn) Read(b []byte) (n int, from netip.AddrPort, to netip.Addr, err error) {
 	if !c.info4 && !c.info6 {
 		n, from, err = c.ReadFromUDPAddrPort(b)
-		return n, unmap(from), c.local.Addr(), err
+		return n, c.sender(from), c.local.Addr(), err
 	}
 	n, nn, _, from, err := c.ReadMsgUDPAddrPort(b, c.oob)
 	if err != nil {
 		return 0, from, to, err
 	}
-	return n, unmap(from), c.destination(c.oob[:nn]), nil
+	return n, c.sender(from), c.destination(c.oob[:nn]), nil
 }
 
 // destination finds the address that a datagram was sent to in its control
@@ -102,6 +103,10 @@ func (c *netConn) Write(b []byte, to netip.AddrPort, from netip.Addr) error {
 	return err
 }
 
-func unmap(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+func (c *netConn) sender(a netip.AddrPort) netip.AddrPort {
+	ip := a.Addr().Unmap()
+	if !c.zones {
+		ip = ip.WithZone("")
+	}
+	return netip.AddrPortFrom(ip, a.Port())
 }

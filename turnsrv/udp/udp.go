@@ -7,10 +7,14 @@ import (
 	"net/netip"
 	"runtime"
 	"sync/atomic"
+	"time"
 )
 
 // MaxPayload is the largest payload of a UDP datagram over IPv4, in bytes.
 const MaxPayload = 65507
+
+// MaxCoalesce is the longest Options.Coalesce.
+const MaxCoalesce = 200 * time.Microsecond
 
 // ErrTaken is wrapped by the errors of Listen and Open when another socket has the
 // address.
@@ -27,6 +31,12 @@ type Options struct {
 	NoGSO   bool         // do not let the kernel split what is sent
 	Logger  *slog.Logger // default slog.Default()
 
+	// Coalesce is how long a worker may pause, under moderate load, after it has
+	// read all there was: the datagrams of the pause are then read and written
+	// together, which costs less CPU and up to that much latency. At most
+	// MaxCoalesce; 0 = never. Only the Linux loop pauses.
+	Coalesce time.Duration
+
 	// Bind makes sockets in place of this machine's, for tests; it implies Plain.
 	Bind func(netip.AddrPort) (Conn, error)
 }
@@ -38,6 +48,7 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	o.Coalesce = min(max(o.Coalesce, 0), MaxCoalesce)
 	if o.Bind != nil {
 		o.Plain = true
 	}
@@ -85,7 +96,8 @@ type Loop interface {
 type Handler interface {
 	// Packet takes one datagram (seg 0), or several of seg bytes each of which the
 	// last may be shorter, that came from one address to one address of ours
-	// (invalid if unknown). b is left alone until Flush has returned.
+	// (invalid if unknown). A link-local from has its zone on sockets of Listen. b is
+	// left alone until Flush has returned.
 	Packet(s *Socket, from netip.AddrPort, to netip.Addr, b []byte, seg int)
 
 	// ICMP takes an ICMP error about a datagram that s sent to peer.

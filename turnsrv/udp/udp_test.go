@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -154,6 +155,7 @@ var loops = map[string]Options{
 	"no GRO":   {NoGRO: true},
 	"no GSO":   {NoGSO: true},
 	"no joins": {NoGRO: true, NoGSO: true},
+	"pausing":  {Coalesce: MaxCoalesce},
 }
 
 func eachLoop(t *testing.T, f func(t *testing.T, o Options)) {
@@ -193,6 +195,70 @@ func TestEcho(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever comes is answered, however it falls into the moments in which a worker
+// goes to sleep: each client waits for its answer before it asks again.
+func TestNoWakeIsLost(t *testing.T) {
+	eachLoop(t, func(t *testing.T, o Options) {
+		r := run(t, o, true)
+		to := r.listen("127.0.0.1:0").Addr
+		var clients sync.WaitGroup
+		for i := range 8 {
+			c := dialUDP(t, to)
+			clients.Go(func() {
+				ask, buf := []byte{byte(i)}, make([]byte, 10)
+				for range 300 {
+					c.Write(ask)
+					c.SetReadDeadline(time.Now().Add(10 * time.Second))
+					if n, err := c.Read(buf); n != 1 || err != nil {
+						t.Errorf("client %d: no answer: %v", i, err)
+						return
+					}
+				}
+			})
+		}
+		clients.Wait()
+	})
+}
+
+// A worker pauses under moderate load, not when it idles and not in a flood.
+func TestPacer(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		n     int           // datagrams of each round
+		every time.Duration // from round to round
+		want  bool
+	}{
+		{"50,000 packets/s, one by one", 1, 20 * time.Microsecond, true},
+		{"50,000 packets/s in pauses", 10, 200 * time.Microsecond, true},
+		{"1,000 packets/s", 1, time.Millisecond, false},
+		{"50 packets/s in bursts", 5, 100 * time.Millisecond, false},
+		{"a flood", 50, 20 * time.Microsecond, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := pacer{pause: MaxCoalesce}
+			off := pacer{}
+			for i := range 1000 {
+				time.Sleep(c.every)
+				if off.rests(c.n) {
+					t.Fatal("it pauses though that is off")
+				}
+				if got := p.rests(c.n); got != c.want && i > 500 {
+					t.Fatalf("%s: pauses: %v", c.name, got)
+				}
+			}
+		})
+	}
+}
+
+// Options.Coalesce has a limit.
+func TestCoalesceIsBounded(t *testing.T) {
+	for in, want := range map[time.Duration]time.Duration{-1: 0, 0: 0, 50e3: 50e3, time.Second: MaxCoalesce} {
+		if got := (Options{Coalesce: in}).withDefaults().Coalesce; got != want {
+			t.Errorf("%v becomes %v, want %v", in, got, want)
+		}
+	}
 }
 
 // The same random messages leave every loop as the same datagrams, in order: heads,

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ const (
 	rxControl  = 96      // bytes of control messages per slot
 	maxEvents  = 128     // ready sockets of one round
 	maxErrors  = 16      // ICMP errors that one socket may report in one round
+	maxRounds  = 64      // before a look whether the loop is closed
 )
 
 // worker reads the sockets of one epoll.
@@ -30,7 +32,10 @@ type worker struct {
 	ep     *os.File // of epfd
 	epfd   int
 	events []unix.EpollEvent
-	ready  int // events of this round
+	ready  int  // events of this round
+	read   int  // slots filled in this round
+	left   bool // some socket may have more than this round read
+	pacer  pacer
 
 	msgs  []mmsghdr
 	iov   []unix.Iovec
@@ -51,7 +56,7 @@ func newWorker(l *fastLoop, id int) (*worker, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	k := &worker{
-		loop: l, id: id,
+		loop: l, id: id, pacer: pacer{pause: l.opt.Coalesce},
 		ep: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd,
 		events: make([]unix.EpollEvent, maxEvents),
 		msgs:   make([]mmsghdr, rxSlots), iov: make([]unix.Iovec, rxSlots), names: make([]sockaddr, rxSlots),
@@ -66,8 +71,16 @@ func newWorker(l *fastLoop, id int) (*worker, error) {
 		h.SetIovlen(1)
 		h.Name = (*byte)(unsafe.Pointer(&k.names[i]))
 		h.Control = &k.ctl[i*rxControl]
+		k.offer(i)
 	}
 	return k, nil
+}
+
+// offer tells the kernel how much room slot i has; with each datagram it writes
+// there how much it took.
+func (k *worker) offer(i int) {
+	k.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+	k.msgs[i].hdr.SetControllen(rxControl)
 }
 
 // run is the life of the worker: until its epoll is closed it waits for sockets
@@ -77,21 +90,52 @@ func (k *worker) run(h Handler) error {
 	if err != nil {
 		return err
 	}
-	poll := k.poll
+	// The netpoller forgets at each conn.Read that the epoll became ready, so each
+	// must look itself before it waits; work does.
+	work := func(uintptr) bool { return k.work(h) }
 	for {
-		if err := conn.Read(poll); err != nil {
+		if err := conn.Read(work); err != nil {
 			if errors.Is(err, os.ErrClosed) {
 				return os.ErrClosed
 			}
 			return err
 		}
-		k.round(h)
 	}
+}
+
+// work goes round the ready sockets until nothing is left to read, and returns
+// false then: the netpoller may wait. After maxRounds it returns true, so that the
+// closing of the epoll shows under any load.
+func (k *worker) work(h Handler) bool {
+	for range maxRounds {
+		if !k.poll() {
+			return false
+		}
+		k.round(h)
+		switch {
+		case k.left:
+		case k.pacer.rests(k.read):
+			rest(k.pacer.pause)
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// timerSlack is how late Linux may end a sleep (PR_SET_TIMERSLACK in prctl(2)).
+const timerSlack = 50 * time.Microsecond
+
+// rest sleeps for at most d, in a system call: the runtime's timers are good for a
+// millisecond. What comes meanwhile waits in the sockets.
+func rest(d time.Duration) {
+	t := unix.NsecToTimespec(int64(max(d-timerSlack, time.Microsecond)))
+	unix.Nanosleep(&t, nil)
 }
 
 // poll looks which sockets are ready, and begins a batch if any is. The batch
 // begins first: a socket that the kernel names must stay open until its end.
-func (k *worker) poll(uintptr) bool {
+func (k *worker) poll() bool {
 	k.w.Begin()
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(k.epfd), uintptr(unsafe.Pointer(&k.events[0])),
 		maxEvents, 0, 0, 0)
@@ -105,9 +149,14 @@ func (k *worker) poll(uintptr) bool {
 }
 
 func (k *worker) round(h Handler) {
+	k.read, k.left = 0, k.ready == maxEvents
 	defer func() {
 		if v := recover(); v != nil {
 			h.Recovered(v)
+			k.left = true
+			for i := range k.msgs {
+				k.offer(i)
+			}
 		}
 		k.used = 0
 		k.w.End()
@@ -120,16 +169,17 @@ func (k *worker) round(h Handler) {
 		}
 		if ev.Events&unix.EPOLLERR != 0 {
 			k.readErrors(h, s, int(ev.Fd))
+			k.left = true
 		}
 		if ev.Events&unix.EPOLLIN != 0 {
-			k.read(h, s, ev.Fd)
+			k.receive(h, s, ev.Fd)
 		}
 	}
 	h.Flush()
 }
 
-// read takes what a socket has, as far as there are slots.
-func (k *worker) read(h Handler, s *Socket, fd int32) {
+// receive takes what a socket has, as far as there are slots.
+func (k *worker) receive(h Handler, s *Socket, fd int32) {
 	want := rxRelay
 	if s.listener {
 		want = rxSlots
@@ -139,25 +189,27 @@ func (k *worker) read(h Handler, s *Socket, fd int32) {
 		k.used = 0
 	}
 	slots := k.msgs[k.used:min(k.used+want, rxSlots)]
-	for i := range slots {
-		slots[i].hdr.Namelen = unix.SizeofSockaddrInet6
-		slots[i].hdr.SetControllen(rxControl)
-	}
 	n, errno := recvmmsg(fd, slots)
 	if errno != 0 && errno != unix.EAGAIN {
+		k.left = true
 		n, errno = recvmmsg(fd, slots) // that was an ICMP error: reading told it
 	}
 	if errno != 0 {
 		return
 	}
-	k.handle(h, s, n)
+	if n == len(slots) {
+		k.left = true
+	}
+	first := k.used
 	k.used += n
+	k.read += n
+	k.handle(h, s, first, n)
 }
 
 // handle hands n slots to the handler.
-func (k *worker) handle(h Handler, s *Socket, n int) {
+func (k *worker) handle(h Handler, s *Socket, first, n int) {
 	packets, joined := n, 0
-	for i := k.used; i < k.used+n; i++ {
+	for i := first; i < first+n; i++ {
 		m := &k.msgs[i]
 		b := k.buf[i*rxSlotSize : i*rxSlotSize+int(m.n)]
 		to, seg := s.Addr.Addr(), 0
@@ -176,7 +228,9 @@ func (k *worker) handle(h Handler, s *Socket, n int) {
 				k.countLost(s, c.lost)
 			}
 		}
-		h.Packet(s, parseSockaddr(&k.names[i]), to, b, seg)
+		k.offer(i)
+		// Clients are answered where they are; relays have no zones.
+		h.Packet(s, parseSockaddr(&k.names[i], s.listener), to, b, seg)
 	}
 	c := &k.w.ctr
 	c.readCalls.Add(1)
@@ -188,7 +242,7 @@ func (k *worker) handle(h Handler, s *Socket, n int) {
 
 // countLost turns the kernel's count of a socket's drops into ours.
 func (k *worker) countLost(s *Socket, total uint32) {
-	last := &s.fast.lost[k.id%len(s.fast.lost)]
+	last := &s.fast.at(k.id).lost
 	k.w.ctr.overflows.Add(uint64(total - *last))
 	*last = total
 }
@@ -204,7 +258,7 @@ func (k *worker) readErrors(h Handler, s *Socket, fd int) {
 		}
 		if e, ok := parseICMP(oob[:nn]); ok {
 			if peer := fromSockaddr(to); peer.IsValid() {
-				h.ICMP(s, peer, e)
+				h.ICMP(s, netip.AddrPortFrom(peer.Addr().WithZone(""), peer.Port()), e)
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func (w *fastWriter) End() {
 }
 
 func (w *fastWriter) Send(s *Socket, m Message) {
-	fd := s.fast.fd(max(w.worker, 0))
+	fd := s.fast.at(max(w.worker, 0)).fd
 	w.out = append(w.out, outgoing{Message: m})
 	at := int32(len(w.out))
 	if int(fd) >= len(w.byFD) {
@@ -208,7 +208,7 @@ func (w *fastWriter) vector(b []byte) {
 func (w *fastWriter) write(g *group) {
 	retried := false
 	for i := 0; i < w.nm; {
-		n, errno := sendmmsg(g.fd, w.msgs[i:w.nm])
+		n, errno := w.call(g.fd, i)
 		if errno == 0 {
 			w.count(w.parts[i : i+n])
 			i += n
@@ -230,6 +230,14 @@ func (w *fastWriter) write(g *group) {
 		i++
 	}
 	w.nm, w.nv = 0, 0
+}
+
+// call writes the messages from i on, and returns how many it did.
+func (w *fastWriter) call(fd int32, i int) (int, unix.Errno) {
+	if i+1 == w.nm {
+		return 1, send(fd, &w.msgs[i].hdr)
+	}
+	return sendmmsg(fd, w.msgs[i:w.nm])
 }
 
 // pending reports whether an error may be one that the socket had kept (IP_RECVERR).
@@ -286,11 +294,10 @@ func (w *fastWriter) writeSingly(g *group, p part, refused unix.Errno) {
 // put together.
 func (w *fastWriter) writeOne(g *group, o *outgoing) unix.Errno {
 	var (
-		m   [1]mmsghdr
+		h   unix.Msghdr
 		iov [3]unix.Iovec
 		to  sockaddr
 		ctl [txControl]byte
-		h   = &m[0].hdr
 		nv  = 0
 	)
 	for _, b := range [][]byte{o.Head, o.Body, zeros[:o.Pad]} {
@@ -307,9 +314,9 @@ func (w *fastWriter) writeOne(g *group, o *outgoing) unix.Errno {
 		h.Control = &ctl[0]
 		h.SetControllen(putSource(ctl[:], o.From))
 	}
-	_, errno := sendmmsg(g.fd, m[:])
+	errno := send(g.fd, &h)
 	if errno != 0 && !g.s.listener && pending(errno) {
-		_, errno = sendmmsg(g.fd, m[:])
+		errno = send(g.fd, &h)
 	}
 	if errno == 0 {
 		w.ctr.writeCalls.Add(1)
