@@ -215,6 +215,11 @@ func dial(t testing.TB, s *Server, tr relay.Transport) *client {
 	if to.Addr() == netip.IPv4Unspecified() {
 		to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), to.Port())
 	}
+	return dialAt(t, to, tr)
+}
+
+func dialAt(t testing.TB, to netip.AddrPort, tr relay.Transport) *client {
+	t.Helper()
 	var nc net.Conn
 	var err error
 	switch tr {
@@ -224,7 +229,7 @@ func dial(t testing.TB, s *Server, tr relay.Transport) *client {
 		nc, err = net.Dial("tcp", to.String())
 	case relay.TLS:
 		_, pool := selfSigned()
-		nc, err = tls.Dial("tcp", to.String(), &tls.Config{RootCAs: pool})
+		nc, err = tls.Dial("tcp", to.String(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
 	case relay.DTLS:
 		nc, err = dialDTLS(to)
 	}

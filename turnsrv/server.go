@@ -222,7 +222,7 @@ func (s *Server) applyPolicyLocked(machine []netip.Addr) {
 	p := s.policy
 	p.Own = slices.Clone(p.Own)
 	for _, b := range s.bound {
-		p.Own = append(p.Own, b.addr)
+		p.Own = append(p.Own, netip.AddrPortFrom(b.addr.Addr().WithZone(""), b.addr.Port())) // peers have no zone
 	}
 	p.OwnAddrs = append(slices.Clone(p.OwnAddrs), machine...)
 	for _, r := range p.Relays {
