@@ -5,7 +5,7 @@ BENCH = go run ./bench -other '$(COTURN)' -out bench/results
 
 .PHONY: bench bench-full
 bench: ## measure the relay beside coturn and pion (12 minutes)
-	cd test && $(BENCH) -rounds 3 -window 800ms -name quick
+	cd test && $(BENCH) -rounds 3 -window 700ms -name quick
 
 bench-full: ## the same in five longer rounds, for the record
-	cd test && $(BENCH)
+	cd test && $(BENCH) -rounds 5 -window 1500ms
