@@ -53,8 +53,11 @@ func (a *agenda) set(s *slot, at time.Time) {
 
 // sooner moves the slot to at if that is earlier than what it has.
 func (a *agenda) sooner(s *slot, at time.Time) {
+	if at.IsZero() {
+		return
+	}
 	a.mu.Lock()
-	later := at.IsZero() || s.index > 0 && !at.Before(s.at)
+	later := s.index > 0 && !at.Before(s.at)
 	a.mu.Unlock()
 	if !later {
 		a.set(s, at)

@@ -123,10 +123,17 @@ func (e *Event) AppendFrame(b []byte, seq uint64) []byte {
 	if seq == 0 {
 		return append(b, body...)
 	}
+	return append(appendSeq(b, seq), body[1:]...)
+}
+
+// appendSeq appends what stands in front of a numbered event, in place of its brace.
+func appendSeq(b []byte, seq uint64) []byte {
+	if seq == 0 {
+		return b
+	}
 	b = append(b, `{"seq":`...)
 	b = strconv.AppendUint(b, seq, 10)
-	b = append(b, ',')
-	return append(b, body[1:]...)
+	return append(b, ',')
 }
 
 func (e *Event) appendJSON(b []byte) []byte {

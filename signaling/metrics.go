@@ -16,6 +16,8 @@ type metrics struct {
 	minted   prometheus.Counter
 	revoked  prometheus.Counter
 	panics   prometheus.Counter
+
+	verbs map[string]prometheus.Counter // received, looked up beforehand
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -43,9 +45,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		revoked:  counter("credentials_revoked_total", "Members whose credentials were revoked."),
 		panics:   counter("panics_total", "Panics caught in a session's goroutine."),
 	}
+	m.verbs = map[string]prometheus.Counter{}
+	for _, verb := range []string{
+		TypeHello, TypeJoin, TypeLeave, TypeSignal, TypeMessage, TypeUpdate, TypeICE, TypePing, TypeBye,
+	} {
+		m.verbs[verb] = m.received.WithLabelValues(verb)
+	}
 	if r != nil {
 		r.MustRegister(m.sockets, m.sessions, m.away, m.received, m.refused, m.closed,
 			m.rejected, m.sent, m.resumed, m.minted, m.revoked, m.panics)
 	}
 	return m
+}
+
+// verb counts messages of a type that ParseMessage admits.
+func (m *metrics) verb(name string) prometheus.Counter {
+	if c := m.verbs[name]; c != nil {
+		return c
+	}
+	return m.received.WithLabelValues(name)
 }

@@ -1,15 +1,12 @@
 package signaling
 
-import (
-	"time"
-)
+import "time"
 
 // receive takes one frame of the native protocol that came over l. It says
-// whether l is still the session's link.
-func (s *Session) receive(l *link, data []byte) bool {
+// whether l is still the session's link. It keeps nothing of data.
+func (s *Session) receive(now time.Time, l *link, data []byte) bool {
 	s.recv.Lock()
 	defer s.recv.Unlock()
-	now := time.Now()
 	m, err := ParseMessage(data)
 	s.mu.Lock()
 	if s.over || s.link != l {
@@ -25,13 +22,13 @@ func (s *Session) receive(l *link, data []byte) bool {
 		s.got++
 	}
 	switch {
-	case !s.rate.AllowN(now, 1):
+	case !s.rate.take(now, s.hub.o.Limits.messages()):
 		s.overRate(now, &m)
 	case err != nil:
 		s.hub.metrics.received.WithLabelValues("bad").Inc()
 		s.tell(errorEvent(&m, err), true)
 	default:
-		s.hub.metrics.received.WithLabelValues(m.Type).Inc()
+		s.hub.metrics.verb(m.Type).Inc()
 		s.take(now, &m)
 	}
 	return true
@@ -39,7 +36,7 @@ func (s *Session) receive(l *link, data []byte) bool {
 
 // overRate refuses a message, and ends the session of one that goes on.
 func (s *Session) overRate(now time.Time, m *Message) {
-	if !s.mercy.AllowN(now, 1) {
+	if !s.mercy.take(now, s.hub.o.Limits.mercy()) {
 		s.expel(ReasonLimits, CloseRate, "too many messages", false, true)
 		return
 	}
@@ -67,7 +64,7 @@ func (s *Session) take(now time.Time, m *Message) {
 func (s *Session) Apply(m Message) {
 	s.recv.Lock()
 	defer s.recv.Unlock()
-	s.hub.metrics.received.WithLabelValues(m.Type).Inc()
+	s.hub.metrics.verb(m.Type).Inc()
 	s.take(time.Now(), &m)
 }
 

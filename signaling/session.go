@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Transport carries a session's events to its client: a WebSocket of the native
@@ -32,8 +30,8 @@ type Session struct {
 
 	recv  sync.Mutex // one message at a time; guards the following
 	got   uint64     // messages taken, without hello and ping
-	rate  *rate.Limiter
-	mercy *rate.Limiter // refusals for rate before the end
+	rate  bucket
+	mercy bucket // refusals for rate before the end
 
 	mu         sync.Mutex // guards the following
 	out        outbox
@@ -65,8 +63,8 @@ func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Ses
 	l := h.o.Limits
 	s := &Session{
 		hub: h, in: in, member: m, link: &link{t: t, writing: true},
-		rate:       rate.NewLimiter(rate.Limit(l.Rate), l.Burst),
-		mercy:      rate.NewLimiter(1, l.Burst/2),
+		rate:       l.messages().full(),
+		mercy:      l.mercy().full(),
 		ping:       now.Add(h.o.PingEvery),
 		generation: 1,
 	}

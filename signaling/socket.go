@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -13,36 +14,45 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"golang.org/x/time/rate"
 )
 
 const (
 	// Subprotocol is the native protocol's name in the WebSocket handshake.
 	Subprotocol = "rtcd.v1"
 
-	tokenPrefix  = "token." // a second subprotocol that carries the join token
-	controlRate  = 5        // control frames a second …
-	controlBurst = 20       // … after so many at once
-	closeGrace   = 5 * time.Second
+	tokenPrefix = "token." // a second subprotocol that carries the join token
+	closeGrace  = 5 * time.Second
 )
 
 // socket is the native protocol's Transport: one WebSocket.
 type socket struct {
-	hub      *Hub
-	conn     *websocket.Conn
-	cork     *corked
-	address  string
-	token    string // from the handshake
-	controls *rate.Limiter
+	hub     *Hub
+	conn    *websocket.Conn
+	wire    *wire
+	address string
+	token   string // from the handshake
 
-	session *Session // the reader's
-	link    *link
+	session  *Session // the reader's
+	link     *link
+	controls bucket
+	deadline time.Time // for reading
 
 	closing atomic.Bool
-	buf     []byte // the writer's
 }
 
-var writeBuffers sync.Pool
+// controlRate bounds control frames, which no message limit sees.
+var controlRate = rateLimit{5, 20}
+
+// writeBuffers are the library's, readBuffers hold a message until it is parsed,
+// batchBuffers the frames of one write.
+var (
+	writeBuffers sync.Pool
+	readBuffers  = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+	batchBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+)
+
+// maxKept is how large a buffer may have grown to be used again.
+const maxKept = 64 << 10
 
 // ServeHTTP upgrades a request to the native protocol. It returns at once; the
 // socket lives on a goroutine of the hub.
@@ -57,21 +67,20 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	up := websocket.Upgrader{
 		HandshakeTimeout: 5 * time.Second,
-		ReadBufferSize:   512,
 		WriteBufferSize:  1024,
 		WriteBufferPool:  &writeBuffers,
 		Subprotocols:     []string{Subprotocol},
 		CheckOrigin:      func(*http.Request) bool { return true }, // refuses has looked
 	}
-	corker := &corkingHijacker{ResponseWriter: w, timeout: h.o.WriteTimeout}
-	conn, err := up.Upgrade(corker, r, nil)
+	hijacker := &wiringHijacker{ResponseWriter: w, timeout: h.o.WriteTimeout}
+	conn, err := up.Upgrade(hijacker, r, nil)
 	if err != nil {
 		h.metrics.rejected.WithLabelValues("handshake").Inc()
 		return // Upgrade has answered
 	}
 	c := &socket{
-		hub: h, conn: conn, cork: corker.conn, address: h.o.Address(r), token: offeredToken(r),
-		controls: rate.NewLimiter(controlRate, controlBurst),
+		hub: h, conn: conn, wire: hijacker.wire, address: h.o.Address(r), token: offeredToken(r),
+		controls: controlRate.full(),
 	}
 	if !h.addSocket(c) {
 		conn.Close()
@@ -129,12 +138,26 @@ func (h *Hub) dropSocket(c *socket) {
 	delete(h.sockets, c)
 }
 
-// run reads until the socket ends.
+// run reads until the socket ends. When a hello was taken it starts again on a new
+// goroutine: the stack of one that said hello has grown, and most sessions are idle.
 func (c *socket) run() {
-	defer c.hub.wg.Done()
-	defer c.hub.metrics.sockets.Dec()
-	defer c.hub.dropSocket(c)
-	defer c.conn.Close()
+	greeted := c.session != nil
+	if !greeted {
+		c.prepare()
+	}
+	err := c.serve()
+	if err == errGreeted && !greeted {
+		// Owned like the one that it takes the place of.
+		go c.run()
+		return
+	}
+	c.finish(err)
+}
+
+// errGreeted is what serve returns when the session has begun.
+var errGreeted = errors.New("greeted")
+
+func (c *socket) prepare() {
 	c.conn.SetReadLimit(int64(c.hub.o.Limits.MessageBytes))
 	c.conn.SetPingHandler(func(data string) error {
 		if c.control() {
@@ -143,8 +166,15 @@ func (c *socket) run() {
 		return nil
 	})
 	c.conn.SetPongHandler(func(string) error { c.control(); return nil })
-	c.extend(c.hub.o.HelloTimeout)
-	err := c.serve()
+	c.extend(time.Now(), c.hub.o.HelloTimeout)
+}
+
+// finish is the end of a socket, for the reason that serve returned.
+func (c *socket) finish(err error) {
+	defer c.hub.wg.Done()
+	defer c.hub.metrics.sockets.Dec()
+	defer c.hub.dropSocket(c)
+	defer c.conn.Close()
 	if err == nil && c.session == nil {
 		c.Close(CloseInternal, "internal error")
 	}
@@ -153,53 +183,74 @@ func (c *socket) run() {
 	}
 }
 
-// serve returns why the socket ended; nil after a panic.
+// serve returns why the socket ended, or errGreeted; nil after a panic.
 func (c *socket) serve() (err error) {
 	defer c.hub.guard(&c.session)
-	ended := c.read()
-	c.ended(ended)
-	return ended
-}
-
-// read takes frames until there is an error; it is never called again after one.
-func (c *socket) read() error {
-	for {
-		kind, data, err := c.conn.ReadMessage()
-		switch {
-		case err != nil:
-			return err
-		case c.closing.Load():
-			continue // reading on for the far side's close frame
-		case kind != websocket.TextMessage:
-			c.fail(CloseProtocol, "a binary frame")
-		case c.session == nil:
-			c.hello(data)
-		case c.session.receive(c.link, data):
-			c.extend(c.hub.o.DeadAfter)
+	greeted := c.session != nil
+	for err == nil {
+		c.wire.wait()
+		err = c.read()
+		if err == nil && !greeted && c.session != nil {
+			return errGreeted
 		}
 	}
+	c.ended(err)
+	return err
 }
 
-// extend moves the read deadline, but not that of a socket which is closing.
-func (c *socket) extend(d time.Duration) {
-	c.conn.SetReadDeadline(time.Now().Add(d))
+// read takes one message; it is never called again after an error.
+func (c *socket) read() error {
+	kind, r, err := c.conn.NextReader()
+	if err != nil {
+		return err
+	}
+	b := readBuffers.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= maxKept {
+			b.Reset()
+			readBuffers.Put(b)
+		}
+	}()
+	if _, err := b.ReadFrom(r); err != nil {
+		return err
+	}
+	now := time.Now()
+	switch {
+	case c.closing.Load(): // reading on for the far side's close frame
+	case kind != websocket.TextMessage:
+		c.fail(CloseProtocol, "a binary frame")
+	case c.session == nil:
+		c.hello(b.Bytes())
+	case c.session.receive(now, c.link, b.Bytes()):
+		c.extend(now, c.hub.o.DeadAfter)
+	}
+	return nil
+}
+
+// extend moves the read deadline, but not that of a socket which is closing. One that
+// is hardly earlier stays, for setting it costs much beside a small message.
+func (c *socket) extend(now time.Time, d time.Duration) {
+	if at := now.Add(d); at.Sub(c.deadline).Abs() > d/64 {
+		c.deadline = at
+		c.conn.SetReadDeadline(at)
+	}
 	if c.closing.Load() {
-		c.conn.SetReadDeadline(time.Now().Add(closeGrace))
+		c.conn.SetReadDeadline(now.Add(closeGrace))
 	}
 }
 
-// control counts pings and pongs, which no message limit sees, and says whether
-// this one still counts as a sign of life.
+// control counts a ping or pong and says whether it still counts as a sign of life.
 func (c *socket) control() bool {
 	if c.closing.Load() {
 		return false
 	}
-	if !c.controls.AllowN(time.Now(), 1) {
+	now := time.Now()
+	if !c.controls.take(now, controlRate) {
 		c.fail(CloseRate, "too many control frames")
 		return false
 	}
 	if c.session != nil {
-		c.extend(c.hub.o.DeadAfter)
+		c.extend(now, c.hub.o.DeadAfter)
 	}
 	return true
 }
@@ -316,7 +367,7 @@ func (c *socket) resume(m *Message) bool {
 func (c *socket) begun() {
 	c.hub.dropSocket(c)
 	c.hub.metrics.received.WithLabelValues(TypeHello).Inc()
-	c.extend(c.hub.o.DeadAfter)
+	c.extend(time.Now(), c.hub.o.DeadAfter)
 }
 
 // refuse answers a hello and closes.
@@ -327,33 +378,40 @@ func (c *socket) refuse(m *Message, err *Error, code int) {
 	c.Close(code, err.Code)
 }
 
-// Send implements Transport.
+// Send implements Transport: one write for the whole batch.
 func (c *socket) Send(batch []Frame) error {
-	c.cork.hold()
-	err := c.writeAll(batch)
-	if cap(c.buf) > 4096 || len(batch) < batchSize {
-		c.buf = nil // an idle socket costs nothing
+	b := batchBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*b) <= maxKept {
+			*b = (*b)[:0]
+			batchBuffers.Put(b)
+		}
+	}()
+	for _, f := range batch {
+		if len(*b) > maxKept/2 {
+			if err := c.wire.send(*b); err != nil {
+				return err
+			}
+			*b = (*b)[:0]
+		}
+		*b = f.append(*b)
 	}
-	if flushed := c.cork.release(); err == nil { // also a close frame that the reader answered with
-		err = flushed
-	}
-	return err
+	return c.wire.send(*b)
 }
 
-func (c *socket) writeAll(batch []Frame) error {
-	for _, f := range batch {
-		var err error
-		if f.Event.Type == TypePing {
-			err = c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.hub.o.WriteTimeout))
-		} else {
-			c.buf = f.Event.AppendFrame(c.buf[:0], f.Seq)
-			err = c.conn.WriteMessage(websocket.TextMessage, c.buf)
-		}
-		if err != nil {
-			return err
-		}
+// append appends the WebSocket frame of f.
+func (f Frame) append(b []byte) []byte {
+	if f.Event.Type == TypePing {
+		return appendHeader(b, finPing, 0)
 	}
-	return nil
+	var head [32]byte
+	seq := appendSeq(head[:0], f.Seq)
+	rest := f.Event.JSON()
+	if f.Seq != 0 {
+		rest = rest[1:] // its brace is the one of seq
+	}
+	b = appendHeader(b, finText, len(seq)+len(rest))
+	return append(append(b, seq...), rest...)
 }
 
 // Close implements Transport: the close frame, then a little time for the far

@@ -1,0 +1,114 @@
+package signaling
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// wire is the connection under a WebSocket. The library reads through it and writes its
+// control frames; the session's frames are put into it as they are, many in one write. It gives
+// every write a deadline, and lets nothing follow a close frame.
+type wire struct {
+	net.Conn
+	timeout time.Duration
+	r       *bufio.Reader // what the library reads from
+
+	mu     sync.Mutex // guards the following, and makes writes whole
+	armed  time.Time  // when the write deadline was set
+	closed bool       // a close frame is out
+}
+
+// Frames of a server (RFC 6455 §5.2): FIN and opcode, length in 7, 16 or 64 bits, no mask.
+const (
+	finText  = 0x80 | websocket.TextMessage
+	finClose = 0x80 | websocket.CloseMessage
+	finPing  = 0x80 | websocket.PingMessage
+)
+
+// appendHeader appends the header of a frame with n bytes of payload.
+func appendHeader(b []byte, op byte, n int) []byte {
+	switch {
+	case n < 126:
+		return append(b, op, byte(n))
+	case n < 1<<16:
+		return append(b, op, 126, byte(n>>8), byte(n))
+	}
+	u := uint64(n)
+	return append(b, op, 127, byte(u>>56), byte(u>>48), byte(u>>40), byte(u>>32), byte(u>>24), byte(u>>16), byte(u>>8), byte(u))
+}
+
+// Write implements net.Conn for the library, which writes a frame at a time.
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.writeLocked(p)
+	if len(p) > 0 && p[0] == finClose {
+		w.closed = true
+	}
+	return n, err
+}
+
+// send writes whole frames, none of them a close frame.
+func (w *wire) send(p []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.writeLocked(p)
+	return err
+}
+
+// writeLocked takes at most timeout, and at least three quarters of it before it fails: the
+// deadline is not set anew for each of many writes.
+func (w *wire) writeLocked(p []byte) (int, error) {
+	if w.closed {
+		return 0, websocket.ErrCloseSent
+	}
+	now := time.Now()
+	if now.Sub(w.armed) > w.timeout/4 {
+		if err := w.Conn.SetWriteDeadline(now.Add(w.timeout)); err != nil {
+			return 0, err
+		}
+		w.armed = now
+	}
+	return w.Conn.Write(p)
+}
+
+// SetWriteDeadline does nothing: the wire sets its own.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline is SetReadDeadline, for the same reason.
+func (w *wire) SetDeadline(t time.Time) error { return w.SetReadDeadline(t) }
+
+// wait returns when there is something to read, or the end; it takes less of the stack
+// than the library, and a session spends its life here.
+func (w *wire) wait() { w.r.Peek(1) }
+
+// wiringHijacker slips a wire under the WebSocket library.
+type wiringHijacker struct {
+	http.ResponseWriter
+	timeout time.Duration
+	wire    *wire
+}
+
+// readBuffer is the size of a socket's read buffer: a candidate fits, an offer takes a few
+// reads.
+const readBuffer = 512
+
+// Hijack implements http.Hijacker.
+func (h *wiringHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	h.wire = &wire{Conn: conn, timeout: h.timeout}
+	if rw.Reader.Buffered() == 0 { // else the library refuses
+		rw.Reader = bufio.NewReaderSize(h.wire, readBuffer)
+	}
+	h.wire.r = rw.Reader
+	return h.wire, rw, nil
+}
