@@ -45,6 +45,7 @@ type Turn struct {
 	RelayPorts       PortRange        `yaml:"relay_ports" jsonschema_description:"UDP ports of relayed addresses, first-last."`
 	PortRest         Duration         `yaml:"port_rest" jsonschema_description:"How long a relay port rests after use; 0 = not at all."`
 	CredentialTTL    Duration         `yaml:"credential_ttl" jsonschema_description:"Lifetime of the credentials that rtcd hands out."`
+	Coalesce         Duration         `yaml:"coalesce" jsonschema_description:"Longest pause of a worker under moderate load, at most 200us: less CPU for more latency; 0 = none. Linux only."`
 	StrictExpiry     bool             `yaml:"strict_expiry" jsonschema_description:"End allocations when their credential expires, instead of letting them finish."`
 	Peers            Peers            `yaml:"peers" jsonschema_description:"Whom clients may reach through the relay; allow is looked at first."`
 	Limits           TurnLimits       `yaml:"limits" jsonschema_description:"Bounds of the relay; 0 = unlimited."`

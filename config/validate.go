@@ -176,6 +176,11 @@ func (l *loader) validateTurn() {
 			l.fault("turn.relay_ports", "%s holds ports below 1024, which belong to system services", l.Turn.RelayPorts)
 		}
 	})
+	l.check("turn.coalesce", func() {
+		if l.Turn.Coalesce > maxCoalesce {
+			l.fault("turn.coalesce", "%s is longer than %s", l.Turn.Coalesce, maxCoalesce)
+		}
+	})
 	l.check("turn.credential_ttl", func() {
 		if l.Turn.CredentialTTL < Duration(time.Minute) {
 			l.fault("turn.credential_ttl", "%s is shorter than a minute: calls could not be set up with it", l.Turn.CredentialTTL)
@@ -205,3 +210,6 @@ func (l *loader) validateSignaling() {
 		}
 	})
 }
+
+// maxCoalesce is the longest turn.coalesce.
+const maxCoalesce = Duration(200 * time.Microsecond)

@@ -21,6 +21,7 @@ import (
 	"rtcd/signaling"
 	"rtcd/turnsrv"
 	"rtcd/turnsrv/relay"
+	"rtcd/turnsrv/udp"
 	"rtcd/web"
 )
 
@@ -135,6 +136,7 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 		srv, err := turnsrv.New(turnsrv.Options{
 			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
 			Policy: policyOf(c, a.externals), Limits: connectionLimits(c),
+			UDP:    udp.Options{Coalesce: time.Duration(c.Turn.Coalesce)},
 			Logger: a.log, OnEvent: a.events.put,
 		})
 		if err != nil {
