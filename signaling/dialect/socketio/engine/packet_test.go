@@ -76,7 +76,7 @@ func TestParsePayloadRefuses(t *testing.T) {
 // What revision 3 sends to a polling client is ASCII, whichever parser reads it.
 func TestPayload3IsASCII(t *testing.T) {
 	body, octets := appendPayload(nil, 3, true, []Packet{Text([]byte(`2["你é😀"]`)), Binary([]byte{1, 2, 3})})
-	want := `29:42["\u4f60\u00e9\ud83d\ude00"]6:b4AQID`
+	want := `30:42["\u4f60\u00e9\ud83d\ude00"]6:b4AQID`
 	if string(body) != want || octets {
 		t.Errorf("got  %s\nwant %s", body, want)
 	}

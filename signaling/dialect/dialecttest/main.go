@@ -1,0 +1,66 @@
+// Command dialecttest serves a hub with all dialects, for the tests that bring the
+// published clients (test/dialects). It prints its address, and ends with its
+// standard input.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"rtcd/creds"
+	"rtcd/signaling"
+	"rtcd/signaling/dialect/socketio"
+	"rtcd/signaling/dialect/socketio/engine"
+)
+
+// passwords is an Auth whose token is a room's name.
+type passwords struct{}
+
+func (passwords) Verify(token string, now time.Time) (creds.Claims, error) {
+	if token == "wrong" {
+		return creds.Claims{}, errors.New("wrong")
+	}
+	return creds.Claims{Room: token, Expires: now.Add(time.Hour)}, nil
+}
+
+func main() {
+	closed := flag.Bool("token", false, "ask for a token; it opens the room of its own name, unless it is \"wrong\"")
+	ping := flag.Duration("ping", 0, "Engine.IO's ping interval and timeout (the default)")
+	flag.Parse()
+	hub, err := signaling.New(signaling.Options{Open: !*closed, Auth: passwords{}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	gateway := socketio.New(hub, socketio.Options{
+		Open: !*closed, Addresses: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.7")} },
+		Engine: engine.Options{PingInterval: *ping, PingTimeout: *ping, Handshakes: 1000},
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", gateway)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- gateway.Run(ctx) }()
+	go func() { done <- hub.Run(ctx) }()
+	go http.Serve(listener, mux)
+	fmt.Println("http://" + listener.Addr().String())
+	io.Copy(io.Discard, os.Stdin)
+	cancel()
+	for range 2 {
+		if err := <-done; err != nil {
+			log.Fatal(err)
+		}
+	}
+}
