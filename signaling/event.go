@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"sync"
@@ -112,8 +113,20 @@ func (e *Event) size() int {
 // JSON returns the event without its seq, as an object whose first byte is '{'.
 // The bytes are shared: read only.
 func (e *Event) JSON() []byte {
-	e.once.Do(func() { e.body = e.appendJSON(make([]byte, 0, e.size()+64)) })
+	e.once.Do(e.encode)
 	return e.body
+}
+
+// scratch holds JSON until its length is known: what waits for a resume is kept for long.
+var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+func (e *Event) encode() {
+	b := scratch.Get().(*[]byte)
+	*b = e.appendJSON((*b)[:0])
+	e.body = bytes.Clone(*b)
+	if cap(*b) <= maxKept {
+		scratch.Put(b)
+	}
 }
 
 // AppendFrame appends the event as one text frame, numbered if seq is not 0. The

@@ -116,10 +116,19 @@ type Message struct {
 // Message owns its bytes. An error still returns the Message as far as it was
 // understood, so that the answer can carry its id.
 func ParseMessage(data []byte) (Message, *Error) {
-	var m Message
 	if !utf8.Valid(data) {
-		return m, refuse(CodeBadJSON, "the frame is not UTF-8")
+		return Message{}, refuse(CodeBadJSON, "the frame is not UTF-8")
 	}
+	var m Message
+	if m.scan(data) {
+		return m, m.form()
+	}
+	return parseJSON(data)
+}
+
+// parseJSON is ParseMessage for what the scanner leaves alone.
+func parseJSON(data []byte) (Message, *Error) {
+	var m Message
 	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return m, refuse(CodeBadJSON, "the frame is not a JSON object")
 	}
@@ -133,11 +142,16 @@ func ParseMessage(data []byte) (Message, *Error) {
 		}
 		return m, refuse(CodeBadJSON, "the frame is not JSON")
 	}
+	return m, m.form()
+}
+
+// form checks a message that is JSON with fields of the right types.
+func (m *Message) form() *Error {
 	if err := m.checkID(); err != nil {
 		m.ID = nil
-		return m, err
+		return err
 	}
-	return m, m.check()
+	return m.check()
 }
 
 // checkID admits a string of at most 32 bytes or an integer.
