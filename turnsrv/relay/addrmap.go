@@ -12,9 +12,16 @@ import (
 // transport address.
 type addrKey struct{ a, b netip.AddrPort }
 
+// addressed is what an addrMap holds: a pointer that knows its own keys, so that
+// nothing else needs to keep them.
+type addressed[V any] interface {
+	*V
+	at(addrKey) bool
+}
+
 // addrMap maps addresses to pointers. Readers take no lock and see a chain of
 // immutable nodes; writers lock one shard and publish new nodes.
-type addrMap[V any] struct {
+type addrMap[V any, P addressed[V]] struct {
 	seed   [2]uint64 // from the random source, so that nobody can aim at one bucket
 	shards [64]addrShard[V]
 }
@@ -26,12 +33,12 @@ type addrShard[V any] struct {
 }
 
 type addrNode[V any] struct {
-	key  addrKey
+	hash uint64
 	val  *V
 	next *addrNode[V]
 }
 
-func (m *addrMap[V]) hash(k addrKey) uint64 {
+func (m *addrMap[V, P]) hash(k addrKey) uint64 {
 	a, b := k.a.Addr().As16(), k.b.Addr().As16()
 	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(a[:8])^m.seed[0], binary.LittleEndian.Uint64(a[8:])^m.seed[1])
 	ports := uint64(k.a.Port())<<16 | uint64(k.b.Port())
@@ -41,14 +48,14 @@ func (m *addrMap[V]) hash(k addrKey) uint64 {
 }
 
 // load returns the value of k, or nil. It takes no lock.
-func (m *addrMap[V]) load(k addrKey) *V {
+func (m *addrMap[V, P]) load(k addrKey) *V {
 	h := m.hash(k)
 	tab := m.shards[h>>58].buckets.Load()
 	if tab == nil {
 		return nil
 	}
 	for n := (*tab)[h&uint64(len(*tab)-1)].Load(); n != nil; n = n.next {
-		if n.key == k {
+		if n.hash == h && P(n.val).at(k) {
 			return n.val
 		}
 	}
@@ -56,7 +63,7 @@ func (m *addrMap[V]) load(k addrKey) *V {
 }
 
 // store puts v under k unless something is there, and reports whether it did.
-func (m *addrMap[V]) store(k addrKey, v *V) bool {
+func (m *addrMap[V, P]) store(k addrKey, v *V) bool {
 	h := m.hash(k)
 	s := &m.shards[h>>58]
 	s.mu.Lock()
@@ -66,15 +73,15 @@ func (m *addrMap[V]) store(k addrKey, v *V) bool {
 	}
 	tab := s.buckets.Load()
 	if tab == nil || s.n >= 2*len(*tab) {
-		tab = m.grow(s, tab)
+		tab = s.growLocked(tab)
 	}
 	bucket := &(*tab)[h&uint64(len(*tab)-1)]
-	bucket.Store(&addrNode[V]{k, v, bucket.Load()})
+	bucket.Store(&addrNode[V]{h, v, bucket.Load()})
 	s.n++
 	return true
 }
 
-func (m *addrMap[V]) grow(s *addrShard[V], old *[]atomic.Pointer[addrNode[V]]) *[]atomic.Pointer[addrNode[V]] {
+func (s *addrShard[V]) growLocked(old *[]atomic.Pointer[addrNode[V]]) *[]atomic.Pointer[addrNode[V]] {
 	size := 4
 	if old != nil {
 		size = 2 * len(*old)
@@ -83,8 +90,8 @@ func (m *addrMap[V]) grow(s *addrShard[V], old *[]atomic.Pointer[addrNode[V]]) *
 	if old != nil {
 		for i := range *old {
 			for n := (*old)[i].Load(); n != nil; n = n.next {
-				bucket := &tab[m.hash(n.key)&uint64(size-1)]
-				bucket.Store(&addrNode[V]{n.key, n.val, bucket.Load()})
+				bucket := &tab[n.hash&uint64(size-1)]
+				bucket.Store(&addrNode[V]{n.hash, n.val, bucket.Load()})
 			}
 		}
 	}
@@ -93,7 +100,7 @@ func (m *addrMap[V]) grow(s *addrShard[V], old *[]atomic.Pointer[addrNode[V]]) *
 }
 
 // remove takes k out if it still stands for v: a reused address stays.
-func (m *addrMap[V]) remove(k addrKey, v *V) {
+func (m *addrMap[V, P]) remove(k addrKey, v *V) {
 	h := m.hash(k)
 	s := &m.shards[h>>58]
 	s.mu.Lock()
@@ -107,11 +114,11 @@ func (m *addrMap[V]) remove(k addrKey, v *V) {
 	var kept *addrNode[V]
 	found := false
 	for n := head; n != nil; n = n.next {
-		if n.key == k && n.val == v {
+		if n.hash == h && n.val == v {
 			found = true
 			continue
 		}
-		kept = &addrNode[V]{n.key, n.val, kept}
+		kept = &addrNode[V]{n.hash, n.val, kept}
 	}
 	if found {
 		bucket.Store(kept)

@@ -12,15 +12,20 @@ func randomAddrPort(r *rand.Rand) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4(b), uint16(r.IntN(64)))
 }
 
+// entry is a value with one key.
+type entry struct{ key addrKey }
+
+func (e *entry) at(k addrKey) bool { return e.key == k }
+
 func TestAddrMapAgreesWithAMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	m := addrMap[int]{seed: [2]uint64{r.Uint64(), r.Uint64()}}
-	model := map[addrKey]*int{}
+	m := addrMap[entry, *entry]{seed: [2]uint64{r.Uint64(), r.Uint64()}}
+	model := map[addrKey]*entry{}
 	for i := range 200000 {
 		k := addrKey{a: randomAddrPort(r)}
 		switch i % 3 {
 		case 0, 1:
-			v := new(int)
+			v := &entry{k}
 			_, taken := model[k]
 			if m.store(k, v) == taken {
 				t.Fatalf("store %v: taken %v", k, taken)
@@ -29,7 +34,7 @@ func TestAddrMapAgreesWithAMap(t *testing.T) {
 				model[k] = v
 			}
 		case 2:
-			other := new(int)
+			other := &entry{k}
 			m.remove(k, other) // another's entry: must stay
 			if m.load(k) != model[k] {
 				t.Fatalf("removed %v by a pointer that is not there", k)
@@ -49,16 +54,16 @@ func TestAddrMapAgreesWithAMap(t *testing.T) {
 }
 
 func TestAddrMapReadersSeeEntriesThatStay(t *testing.T) {
-	m := addrMap[int]{seed: [2]uint64{3, 4}}
+	m := addrMap[entry, *entry]{seed: [2]uint64{3, 4}}
 	stay := addrKey{a: netip.MustParseAddrPort("11.22.33.44:1"), b: netip.MustParseAddrPort("11.22.33.10:3478")}
-	m.store(stay, new(int))
+	m.store(stay, &entry{stay})
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(w), 9))
 			for range 20000 {
 				k := addrKey{a: randomAddrPort(r)}
-				v := new(int)
+				v := &entry{k}
 				if m.store(k, v) {
 					m.remove(k, v)
 				}

@@ -103,20 +103,39 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 	t.openNext(r.now, pend, r.batch)
 }
 
-// allocateAgain answers an Allocate on a 5-tuple that has an allocation: the first
-// answer for a retransmission, else 437.
+// allocateAgain answers an Allocate on a 5-tuple that has an allocation: as at first
+// if it is a retransmission, else 437.
 func (t *Table) allocateAgain(r *request, a *allocation) {
 	switch {
 	case a.txID != r.msg.id || a.username != r.username:
 		t.refuse(r, 437)
-	case a.answer == nil:
+	case a.expires.Load() == 0:
 		r.batch.drop(Pending)
 	default:
-		r.batch.Counts.answered(mAllocate, 0)
-		out := r.batch.bytes(len(a.answer))
-		copy(out, a.answer)
-		r.batch.toClient(r.client, out, nil, 0)
+		r.granted(a)
 	}
+}
+
+// granted answers an Allocate, the first time or again: the answer is made anew from
+// the allocation, with the time that is left (RFC 8656 section 7.2).
+func (r *request) granted(a *allocation) {
+	msg := r.begin(stun.ClassSuccessResponse)
+	for f := range a.sockets {
+		if s := a.sockets[f].Load(); s != nil {
+			msg = appendXORAddress(msg, stun.AttrXORRelayedAddress, s.Public, r.msg.id)
+		}
+	}
+	left := time.Duration(a.expires.Load()) - r.now.Mono
+	msg = appendUint32Attr(msg, stun.AttrLifetime, uint32(left/time.Second))
+	if more := a.more; more != nil {
+		if more.token != nil {
+			msg = appendAttr(msg, stun.AttrReservationToken, more.token[:]...)
+		}
+		if h := more.missing; h.code != 0 {
+			msg = appendErrorCode(msg, attrAddressErrorCode, uint16(h.family+1)<<8, h.code, phrases[h.code])
+		}
+	}
+	r.answer(appendXORAddress(msg, stun.AttrXORMappedAddress, r.client.Addr, r.msg.id), 0)
 }
 
 func (t *Table) refuseDraining(r *request) {
@@ -322,26 +341,21 @@ func (t *Table) commit(now Now, p *pending, b *Batch) {
 		t.challenge(r, 401, allFeatures)
 		return
 	}
-	msg := r.begin(stun.ClassSuccessResponse)
 	for _, s := range p.opened {
 		s.state.alloc.Store(a)
 		a.sockets[familyOf(s.Local.Addr())].Store(s)
 		t.sockets.store(addrKey{a: s.Local}, s)
 		t.sockets.store(addrKey{a: s.Public}, s)
-		msg = appendXORAddress(msg, stun.AttrXORRelayedAddress, s.Public, r.msg.id)
 	}
-	msg = appendUint32Attr(msg, stun.AttrLifetime, uint32(p.lifetime/time.Second))
 	if p.reserve != nil {
 		token := t.reserved.add(now.Mono, t.rand, p.reserve, a.username)
-		msg = appendAttr(msg, stun.AttrReservationToken, token[:]...)
+		a.more = &grant{token: &token}
+	} else if p.missing.code != 0 {
+		a.more = &grant{missing: p.missing} // of a dual allocation, which reserves nothing
 	}
-	if h := p.missing; h.code != 0 {
-		msg = appendErrorCode(msg, attrAddressErrorCode, uint16(h.family+1)<<8, h.code, phrases[h.code])
-	}
-	msg = appendXORAddress(msg, stun.AttrXORMappedAddress, r.client.Addr, r.msg.id)
 	a.expires.Store(int64(now.Mono + p.lifetime))
 	t.lifetimes.set(a, now.Mono+p.lifetime)
-	a.answer = append([]byte(nil), r.answer(msg, 0)...)
+	r.granted(a)
 	b.Events = append(b.Events, Event{Kind: Allocated, Info: a.info()})
 }
 

@@ -16,9 +16,9 @@ type allocation struct {
 	username  string
 	user      string
 	password  string // the one the client used: it outlives rotation and expiry
-	relayOnly bool
 	maxBytes  int64
 	created   time.Duration
+	relayOnly bool
 
 	// Read by the data path without a lock.
 	expires atomic.Int64 // Now.Mono; 0 while pending and once closed
@@ -29,10 +29,16 @@ type allocation struct {
 	// Guarded by the Table's lock of the client.
 	closed bool
 	txID   [12]byte // of the Allocate that made it
-	answer []byte   // its answer, for retransmissions
+	more   *grant   // what its answer told besides; nil for most
 
 	deadline  time.Duration // guarded by lifetimes.mu
 	heapIndex int           // guarded by lifetimes.mu; −1 outside the heap
+}
+
+// grant is what the answer to an Allocate tells besides addresses and lifetime.
+type grant struct {
+	token   *[8]byte // of the reserved port
+	missing missing
 }
 
 // traffic counts and bounds one direction of an allocation.
@@ -66,6 +72,13 @@ func (c *Client) Authenticated() bool { return c.conn != nil && c.conn.authentic
 func (c *Client) HasAllocation() bool { return c.conn != nil && c.conn.alloc.Load() != nil }
 
 func (c *Client) key() addrKey { return addrKey{c.Addr, c.Local} }
+
+// at implements addressed: the 5-tuple of a UDP client.
+func (a *allocation) at(k addrKey) bool { return a.client.Addr == k.a && a.client.Local == k.b }
+
+// at implements addressed: the address where a socket is bound, and the one that
+// others see.
+func (s *Socket) at(k addrKey) bool { return s.Local == k.a || s.Public == k.a }
 
 // keep returns a Client that outlives the call: the shell uses one scratch Client
 // for all UDP packets.

@@ -89,6 +89,32 @@ func TestAllocateRetransmission(t *testing.T) {
 	c.allocate().want(437).wantSigned(c) // another transaction
 }
 
+// A late retransmission is told what the first answer told, and the time that is left.
+func TestLateAllocateRetransmission(t *testing.T) {
+	for name, a := range map[string]stun.Setter{
+		"reservation":          raw(stun.AttrEvenPort, 0x80),
+		"half of two families": raw(attrAdditionalAddressFamily, 2, 0, 0, 0),
+	} {
+		w := newWorld(t, func(o *Options) { o.Policy.Relays = o.Policy.Relays[:1] })
+		c := w.caller("alice", "11.22.33.101:1000")
+		c.exchangeChallenge()
+		m := c.message(stun.MethodAllocate, attrs{udpTransport, a})
+		first := c.exchange(m).want(0)
+		w.pass(time.Minute)
+		again := c.exchange(m).want(0)
+		if first.lifetime() != 600 || again.lifetime() != 540 {
+			t.Errorf("%s: lifetimes %d and %d", name, first.lifetime(), again.lifetime())
+		}
+		for _, typ := range []stun.AttrType{stun.AttrXORRelayedAddress, stun.AttrXORMappedAddress, stun.AttrReservationToken, attrAddressErrorCode} {
+			v1, err1 := first.Get(typ)
+			v2, err2 := again.Get(typ)
+			if !bytes.Equal(v1, v2) || (err1 == nil) != (err2 == nil) {
+				t.Errorf("%s: %v was %x, is %x", name, typ, v1, v2)
+			}
+		}
+	}
+}
+
 func TestErrorCodes(t *testing.T) {
 	noV6 := func(o *Options) { o.Policy.Relays = o.Policy.Relays[:1] }
 	for _, c := range []struct {

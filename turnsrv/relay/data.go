@@ -25,36 +25,48 @@ func (t *Table) HandleClient(now Now, c *Client, buf []byte, seg int, b *Batch) 
 	if seg <= 0 {
 		seg = len(buf)
 	}
+	out := outbound{client: c}
 	for len(buf) > seg {
-		t.handleMessage(now, c, buf[:seg:seg], b)
+		t.handleMessage(now, &out, buf[:seg:seg], b)
 		buf = buf[seg:]
 	}
-	t.handleMessage(now, c, buf, b)
+	t.handleMessage(now, &out, buf, b)
+}
+
+// outbound is the way of one read from a client.
+type outbound struct {
+	client *Client
+	found  bool        // alloc is known
+	alloc  *allocation // nil: the client has none
 }
 
 // handleMessage tells STUN and ChannelData apart by the first two bits (RFC 8656
 // section 12.4).
-func (t *Table) handleMessage(now Now, c *Client, msg []byte, b *Batch) {
+func (t *Table) handleMessage(now Now, out *outbound, msg []byte, b *Batch) {
 	switch {
 	case len(msg) < 4:
 		b.drop(NotTURN)
 	case msg[0]>>6 == 0:
-		t.handleSTUN(now, c, msg, b)
+		t.handleSTUN(now, out.client, msg, b)
+		out.found = false // a request may have made or ended the allocation
 	case msg[0]>>6 == 1:
-		t.handleChannelData(now, c, msg, b)
+		if !out.found {
+			out.alloc, out.found = t.find(out.client), true
+		}
+		t.handleChannelData(now, out.alloc, msg, b)
 	default:
 		b.drop(NotTURN)
 	}
 }
 
-// handleChannelData relays one ChannelData message to the channel's peer.
-func (t *Table) handleChannelData(now Now, c *Client, msg []byte, b *Batch) {
+// handleChannelData relays one ChannelData message to the channel's peer. a is the
+// client's allocation, nil if it has none.
+func (t *Table) handleChannelData(now Now, a *allocation, msg []byte, b *Batch) {
 	number, n := binary.BigEndian.Uint16(msg), int(binary.BigEndian.Uint16(msg[2:]))
 	if 4+n > len(msg) {
 		b.drop(Malformed)
 		return
 	}
-	a := t.find(c)
 	if a == nil || !a.live(now) {
 		b.drop(NoAllocation)
 		return

@@ -142,13 +142,12 @@ func (r *request) begin(class stun.MessageClass) []byte {
 }
 
 // answer signs, ends and sends a message made with begin; code is 0 for success.
-// It returns the finished bytes, valid until Reset.
-func (r *request) answer(msg []byte, code int) []byte {
+func (r *request) answer(msg []byte, code int) {
 	r.batch.Counts.answered(r.method, code)
-	return r.batch.finish(r.client, msg, r.signer)
+	r.batch.finish(r.client, msg, r.signer)
 }
 
-func (b *Batch) finish(c *Client, msg []byte, s signer) []byte {
+func (b *Batch) finish(c *Client, msg []byte, s signer) {
 	if s.key != nil {
 		msg = appendIntegrity(msg, s.key, s.sha2)
 	}
@@ -157,7 +156,6 @@ func (b *Batch) finish(c *Client, msg []byte, s signer) []byte {
 	out := b.bytes(len(msg))
 	copy(out, msg)
 	b.toClient(c, out, nil, 0)
-	return out
 }
 
 // refuse answers with an error code. Before authentication the answer is bounded

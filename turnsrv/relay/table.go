@@ -21,8 +21,8 @@ type Table struct {
 	policy   atomic.Pointer[policy]
 	policyMu sync.Mutex // one SetPolicy at a time
 
-	clients addrMap[allocation] // UDP clients; a connection holds its own
-	sockets addrMap[Socket]     // relayed transport addresses, local and public
+	clients addrMap[allocation, *allocation] // UDP clients; a connection holds its own
+	sockets addrMap[Socket, *Socket]         // relayed transport addresses, local and public
 
 	// control[hash of the client's address] guards what a client's requests change.
 	control [64]sync.Mutex
