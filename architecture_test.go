@@ -20,10 +20,15 @@ var mayImport = map[string][]string{
 	"rtcd/internal/testnet": {},
 	"rtcd/probe":            {},
 	"rtcd/signaling":        {"rtcd/creds"},
-	"rtcd/turnsrv":          {"rtcd/creds", "rtcd/turnsrv/relay", "rtcd/turnsrv/udp"},
-	"rtcd/turnsrv/relay":    {},
-	"rtcd/turnsrv/udp":      {},
-	"rtcd/web":              {},
+
+	"rtcd/signaling/dialect/dialecttest":     {"rtcd/creds", "rtcd/signaling", "rtcd/signaling/dialect/socketio", "rtcd/signaling/dialect/socketio/engine"},
+	"rtcd/signaling/dialect/socketio":        {"rtcd/creds", "rtcd/signaling", "rtcd/signaling/dialect/socketio/engine"},
+	"rtcd/signaling/dialect/socketio/engine": {},
+
+	"rtcd/turnsrv":       {"rtcd/creds", "rtcd/turnsrv/relay", "rtcd/turnsrv/udp"},
+	"rtcd/turnsrv/relay": {},
+	"rtcd/turnsrv/udp":   {},
+	"rtcd/web":           {},
 }
 
 func TestImportsGoOneWay(t *testing.T) {
