@@ -106,6 +106,9 @@ func (r *rig) latency(p *process, out *sample, s *sender, ends []*net.UDPConn) e
 	if err != nil {
 		return err
 	}
+	if err := out.keptPace(latencyRate, r.window); err != nil {
+		return err
+	}
 	var delays []int64
 	read := time.Now()
 	for _, e := range ends {

@@ -175,6 +175,9 @@ func even(r *rig, p *process, out *sample) error {
 		}
 		out.Delivered += after.datagrams(before[i], size)
 	}
+	if err := out.keptPace(rate, r.window); err != nil {
+		return err
+	}
 	if out.loss() > 0.02 {
 		return fmt.Errorf("lost %d of %d packets", out.Sent-out.Delivered, out.Sent)
 	}

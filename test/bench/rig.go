@@ -58,6 +58,17 @@ func (s sample) offered() float64 { return float64(s.Sent) / s.Seconds }
 // share is how much of its core the server used.
 func (s sample) share() float64 { return min(1, s.CPU/s.Seconds) }
 
+// errHeldUp is the error of loads with a fixed pace that the generator could not keep.
+var errHeldUp = errors.New("the generator was held up")
+
+// keptPace reports an error unless nearly all that was due was sent.
+func (s sample) keptPace(rate float64, window time.Duration) error {
+	if due := rate * window.Seconds(); float64(s.Sent) < 0.98*due || s.Seconds > 1.05*window.Seconds() {
+		return fmt.Errorf("%w: sent %d of %.0f in %.2f s", errHeldUp, s.Sent, due, s.Seconds)
+	}
+	return nil
+}
+
 // measure runs f and fills in time, server CPU and idle share.
 func (r *rig) measure(p *process, out *sample, f func() error) error {
 	cpu, err := p.time()

@@ -230,11 +230,11 @@ func (r *rig) await() error {
 			return err
 		}
 	}
-	return errors.Join(insist(c.ping), insist(tcp(turnPort)), insist(tcp(turnsPort)))
+	return errors.Join(retry(c.ping), retry(tcp(turnPort)), retry(tcp(turnsPort)))
 }
 
-// insist calls f until it succeeds, for ten seconds.
-func insist(f func() error) error {
+// retry calls f until it succeeds, for ten seconds.
+func retry(f func() error) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if err := f(); err == nil || time.Now().After(deadline) {
 			return err

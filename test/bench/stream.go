@@ -51,7 +51,7 @@ func (t stream) upload(r *rig, p *process, out *sample) error {
 func (t stream) paced(r *rig, p *process, out *sample) error {
 	const frames, rate = 4, 50_000
 	chunk := bytes.Repeat(channelData(dataChannel, t.size), frames)
-	return t.write(r, p, out, func(list []*client) (written int64, err error) {
+	err := t.write(r, p, out, func(list []*client) (written int64, err error) {
 		start := time.Now()
 		for i := 0; ; i++ {
 			due := time.Duration(i) * time.Second * frames / rate
@@ -70,6 +70,10 @@ func (t stream) paced(r *rig, p *process, out *sample) error {
 			}
 		}
 	})
+	if err != nil {
+		return err
+	}
+	return out.keptPace(rate, r.window)
 }
 
 // write sets the clients up, lets f write to their connections, and counts what
