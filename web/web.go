@@ -29,10 +29,11 @@ type Options struct {
 // pages maps an address to the file behind it. Every other file is served
 // under its own path, and a file that is a page only under its address.
 var pages = map[string]string{
-	"/":          "index.html",
-	"/check":     "check.html",
-	"/apps/call": "apps/call.html",
-	"/apps/chat": "apps/chat.html",
+	"/":           "index.html",
+	"/check":      "check.html",
+	"/apps/call":  "apps/call.html",
+	"/apps/chat":  "apps/chat.html",
+	"/apps/files": "apps/files.html",
 }
 
 // notFound is the page for every address that is none.

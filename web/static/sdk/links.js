@@ -249,7 +249,7 @@ export class Link extends Emitter {
       return;
     }
     this._inform(this._without(this.info.state === 'server' ? this.info.rtt : null));
-    if (this.path !== 'server' || Date.now() - this._pinged < 10_000) return;
+    if (this.path !== 'server' || this.member?.away || Date.now() - this._pinged < 10_000) return;
     this._pinged = Date.now();
     this._post({p: this._pinged});
   }
@@ -312,7 +312,14 @@ export class Link extends Emitter {
       if (frame.out) continue;
       frame.out = this._post(`{"n":${frame.n},"a":${this._seen},"d":${frame.text}}`);
     }
-    if (this._unread.length) this._timers.again ??= setTimeout(() => this._again(), AGAIN_AFTER);
+    if (this._unread.length) this._timers.again ??= setTimeout(() => this._silence(), AGAIN_AFTER);
+  }
+
+  /** No receipt for long. What goes to a member who is away is kept by the server. */
+  _silence() {
+    this._timers.again = undefined;
+    if (this.member?.away) this._flush();
+    else this._again();
   }
 
   /** Everything unread once more: after a change of path, a refusal, or a long silence. */

@@ -15,4 +15,6 @@
 export {connect, Hub, RtcdError, readToken, PROTOCOL} from './hub.js';
 export {Call, Peer} from './call.js';
 export {Links, Link} from './links.js';
+export {Transfers, Transfer} from './transfers.js';
+export {canPick, pickedSink, ownSink, diskSink, memorySink} from './sinks.js';
 export {connectionInfo, addressFamily} from './connection.js';
