@@ -50,15 +50,22 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- gateway.Run(ctx) }()
-	go func() { done <- hub.Run(ctx) }()
+	endHub := run(hub.Run)
+	endGateway := run(gateway.Run)
 	go http.Serve(listener, mux)
 	fmt.Println("http://" + listener.Addr().String())
 	io.Copy(io.Discard, os.Stdin)
-	cancel()
-	for range 2 {
+	endGateway()
+	endHub()
+}
+
+// run starts a service and returns what ends it.
+func run(service func(context.Context) error) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- service(ctx) }()
+	return func() {
+		cancel()
 		if err := <-done; err != nil {
 			log.Fatal(err)
 		}
