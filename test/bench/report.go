@@ -143,7 +143,8 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&b, "%s, %d cores, Linux %s, %s. %d rounds, interleaved; %s per measurement.\n",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Rounds, r.Window)
 	fmt.Fprintf(&b, "Each cell: median (least–most), × = median of the ratios to %s in the same round.\n", r.Servers[0].Name)
-	fmt.Fprintf(&b, "Each server has one core. Floods offer 1.25 times what it can take, so there is loss.\n\n")
+	fmt.Fprintf(&b, "Each server has one core. Floods offer 1.25 times what it can take, so there is loss.\n")
+	b.WriteString("How it is measured, and what is charged to whom: test/bench/doc.go.\n\n")
 	b.WriteString("| load | unit |")
 	for _, s := range r.Servers {
 		fmt.Fprintf(&b, " %s |", s.Name)
