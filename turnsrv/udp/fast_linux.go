@@ -255,7 +255,7 @@ func (l *fastLoop) Close() {
 	}
 	l.closed = true
 	for _, k := range l.workers {
-		k.ep.Close()
+		k.close()
 	}
 	for _, s := range l.sockets.allLocked() {
 		if !s.fast.removed.Load() {

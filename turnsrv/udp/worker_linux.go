@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +28,9 @@ type worker struct {
 	id   int
 	w    *fastWriter // the handler's
 
-	ep     *os.File // of epfd
+	ep     *os.File // what the netpoller watches: epfd, or the lull around it
 	epfd   int
+	lull   *lull // nil if it never pauses
 	events []unix.EpollEvent
 	ready  int  // events of this round
 	read   int  // slots filled in this round
@@ -50,14 +50,20 @@ func newWorker(l *fastLoop, id int) (*worker, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	// os.NewFile puts descriptors that do not block into the netpoller.
-	if err := unix.SetNonblock(epfd, true); err != nil {
-		unix.Close(epfd)
-		return nil, os.NewSyscallError("fcntl", err)
+	var pauses *lull
+	watched := epfd
+	if l.opt.Coalesce > 0 {
+		if pauses, err = newLull(epfd); err != nil {
+			unix.Close(epfd)
+			return nil, err
+		}
+		watched = pauses.fd
 	}
+	// os.NewFile puts descriptors that do not block into the netpoller.
+	unix.SetNonblock(watched, true)
 	k := &worker{
 		loop: l, id: id, pacer: pacer{pause: l.opt.Coalesce},
-		ep: os.NewFile(uintptr(epfd), "epoll"), epfd: epfd,
+		ep: os.NewFile(uintptr(watched), "epoll"), epfd: epfd, lull: pauses,
 		events: make([]unix.EpollEvent, maxEvents),
 		msgs:   make([]mmsghdr, rxSlots), iov: make([]unix.Iovec, rxSlots), names: make([]sockaddr, rxSlots),
 		ctl: make([]byte, rxSlots*rxControl), buf: make([]byte, rxSlots*rxSlotSize),
@@ -109,28 +115,37 @@ func (k *worker) run(h Handler) error {
 func (k *worker) work(h Handler) bool {
 	for range maxRounds {
 		if !k.poll() {
+			if k.lull != nil {
+				k.lull.end()
+			}
 			return false
 		}
 		k.round(h)
-		switch {
-		case k.left:
-		case k.pacer.rests(k.read):
-			rest(k.pacer.pause)
-		default:
+		if !k.left {
+			k.pause()
 			return false
 		}
 	}
 	return true
 }
 
-// timerSlack is how late Linux may end a sleep (PR_SET_TIMERSLACK in prctl(2)).
-const timerSlack = 50 * time.Microsecond
+// pause makes the wait that follows one for a time, or for datagrams.
+func (k *worker) pause() {
+	switch {
+	case k.lull == nil:
+	case k.pacer.rests(k.read):
+		k.lull.begin(k.pacer.pause)
+	default:
+		k.lull.end()
+	}
+}
 
-// rest sleeps for at most d, in a system call: the runtime's timers are good for a
-// millisecond. What comes meanwhile waits in the sockets.
-func rest(d time.Duration) {
-	t := unix.NsecToTimespec(int64(max(d-timerSlack, time.Microsecond)))
-	unix.Nanosleep(&t, nil)
+// close ends the worker's wait; then nothing may use its epoll any more.
+func (k *worker) close() {
+	k.ep.Close()
+	if k.lull != nil {
+		k.lull.close()
+	}
 }
 
 // poll looks which sockets are ready, and begins a batch if any is. The batch

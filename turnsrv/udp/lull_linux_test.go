@@ -1,0 +1,47 @@
+package udp
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// During a lull datagrams wake nobody; its end and its timer do.
+func TestLull(t *testing.T) {
+	loop, err := New(Options{Workers: 1, Coalesce: MaxCoalesce})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loop.Close()
+	k := loop.(*fastLoop).workers[0]
+	s, err := k.w.Open(netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	awake := func(timeout time.Duration) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(k.lull.fd), Events: unix.POLLIN}}, int(timeout.Milliseconds()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	if awake(0) {
+		t.Fatal("awake without a datagram")
+	}
+	k.lull.begin(time.Hour)
+	dialUDP(t, s.Addr).Write([]byte("x"))
+	if awake(0) {
+		t.Error("a datagram ends the lull")
+	}
+	k.lull.end()
+	if !awake(0) {
+		t.Error("the datagram of the lull wakes nobody after it")
+	}
+	k.lull.begin(time.Hour)
+	k.lull.begin(time.Millisecond)
+	if !awake(10 * time.Second) {
+		t.Error("the timer does not end the lull")
+	}
+}
