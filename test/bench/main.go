@@ -20,14 +20,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// options are the flags.
+// options are the flags; main says what each is.
 type options struct {
-	rounds              int
+	rounds, bulk        int
 	window              time.Duration
-	bulk                int
 	loads, servers      string
-	coturn, other, rtcd string
-	rtcds               string
+	coturn, other       string
+	rtcd, rtcds         string
 	out, name           string
 	serverCore, ownCore int
 }
@@ -93,10 +92,19 @@ func bench(ctx context.Context, o options) error {
 	defer t.Close()
 	r := &rig{topology: t, shop: shop, serverCore: o.serverCore, softirq: softirqThread(o.serverCore), window: o.window, bulk: o.bulk}
 	rep := newReport(o, servers, selected)
-	for round := range o.rounds {
-		for _, l := range selected {
-			for i := range servers {
-				s := servers[(i+round)%len(servers)]
+	if err := r.rounds(ctx, rep); err != nil {
+		return err
+	}
+	return rep.publish(o)
+}
+
+// rounds takes all samples: in each round, under each load, every server, of which
+// another one begins each time.
+func (r *rig) rounds(ctx context.Context, rep *report) error {
+	for round := range rep.Rounds {
+		for _, l := range rep.Loads {
+			for i := range rep.Servers {
+				s := rep.Servers[(i+round)%len(rep.Servers)]
 				if ok, _ := regexp.MatchString(s.only, l.ID); !ok {
 					continue
 				}
@@ -107,7 +115,7 @@ func bench(ctx context.Context, o options) error {
 			}
 		}
 	}
-	return rep.publish(o)
+	return nil
 }
 
 // alone waits until no other bench runs: two would measure each other. Closing the
