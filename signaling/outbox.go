@@ -69,10 +69,21 @@ func (o *outbox) take(batch []Frame, n int, limit Limits) []Frame {
 	sent := len(kept)
 	o.frames = o.closeGap(kept, o.frames[o.next+n:])
 	o.next = sent
-	for o.next-limit.Queue > limit.Queue || o.sentBytes-limit.QueueBytes > limit.QueueBytes {
-		o.forget(1)
-	}
+	o.trim(limit)
 	return batch
+}
+
+// trim forgets the oldest when too much was sent without an acknowledgement.
+func (o *outbox) trim(limit Limits) {
+	n := max(0, o.next-limit.Queue-limit.Queue)
+	bytes := o.sentBytes
+	for _, f := range o.frames[:n] {
+		bytes -= f.Event.size()
+	}
+	for ; bytes-limit.QueueBytes > limit.QueueBytes; n++ {
+		bytes -= o.frames[n].Event.size()
+	}
+	o.forget(n)
 }
 
 // closeGap moves tail behind kept and clears what is left over.
@@ -94,11 +105,10 @@ func (o *outbox) forget(n int) {
 		o.sentBytes -= f.Event.size()
 		o.floor = f.Seq
 	}
-	rest := copy(o.frames, o.frames[n:])
-	clear(o.frames[rest:])
-	o.frames = o.frames[:rest]
+	clear(o.frames[:n])
+	o.frames = o.frames[n:] // and not moved up: append does that now and then
 	o.next -= n
-	if rest == 0 {
+	if len(o.frames) == 0 {
 		o.frames = nil
 	}
 }

@@ -68,6 +68,9 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		if e.Type == TypeError {
 			x.hub.metrics.refused.WithLabelValues(e.Code).Inc()
 		}
+		if x.tenant.Name == native {
+			e.JSON() // a writer's stack is too small for that, and would grow each time
+		}
 		if !s.push(e, true) {
 			s.finish(CloseSlow, "too slow", true)
 			return x.tenant.Remove(d.To, ReasonSlow, false, out)
