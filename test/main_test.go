@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,7 +178,7 @@ func own(node *lab.Node, f family) netip.Addr {
 // patient is the context of a test: nothing here is measured by the clock, so the deadline is generous.
 func patient(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -192,6 +193,9 @@ func start(t *testing.T, cmd *exec.Cmd) *lab.Process {
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil {
 			t.Error(err)
+		}
+		if out := p.Output(); strings.Contains(out, "panic") || strings.Contains(out, "DATA RACE") { // the latter with GOFLAGS=-race
+			t.Errorf("%s panicked or raced", cmd.Path)
 		}
 		if t.Failed() {
 			t.Logf("%s wrote:\n%s", cmd.Path, p.Output())
