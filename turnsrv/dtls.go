@@ -26,8 +26,11 @@ type dtlsListener struct {
 	sock *udp.Socket
 	opts []dtls.ServerOption
 
-	mu    sync.Mutex // guards paths
+	mu    sync.Mutex // guards all below
 	paths map[pathKey]*dtlsPath
+	// returning holds those of clients that have a session and began another one; the
+	// old one goes on until the new one's handshake is done.
+	returning map[pathKey]*dtlsPath
 }
 
 type pathKey struct {
@@ -37,7 +40,7 @@ type pathKey struct {
 
 func listenDTLS(s *Server, a netip.AddrPort, c *tls.Config) (*dtlsListener, error) {
 	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
-	l := &dtlsListener{srv: s, paths: map[pathKey]*dtlsPath{}, opts: []dtls.ServerOption{
+	l := &dtlsListener{srv: s, paths: map[pathKey]*dtlsPath{}, returning: map[pathKey]*dtlsPath{}, opts: []dtls.ServerOption{
 		dtls.WithLoggerFactory(quiet),
 		dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (*tls.Certificate, error) {
 			return certificate(c, h.ServerName)
@@ -94,25 +97,79 @@ func (l *dtlsListener) packet(from netip.AddrPort, to netip.Addr, b []byte, seg 
 }
 
 func (l *dtlsListener) datagram(key pathKey, b []byte) {
-	l.mu.Lock()
-	p := l.paths[key]
-	l.mu.Unlock()
+	p, returning := l.path(key, b)
+	if returning != nil {
+		returning.deliver(b)
+	}
 	if p != nil {
 		p.deliver(b)
-		return
 	}
-	if !isClientHello(b) {
+	if p != nil || returning != nil || !isClientHello(b) {
 		return
 	}
 	p = newDTLSPath(l, key)
 	p.deliver(b)
 	l.srv.admit(relay.DTLS, p, func() *conn {
-		l.mu.Lock()
-		l.paths[key] = p
-		l.mu.Unlock()
+		l.add(p)
 		return newConn(l.srv, relay.DTLS, p, &lazyDTLS{path: p})
 	})
 }
+
+// path returns whose a datagram is; nobody's may begin a session if it is a
+// ClientHello. RFC 6347 section 4.2.8: a client may have lost its session and begin
+// anew from the same port. Since anybody can forge a ClientHello, the old session
+// goes on until the new handshake, which begins with the exchange of a cookie, is
+// done. Till then handshake messages are the new one's, and the rest may be either's:
+// the one without the keys drops it.
+func (l *dtlsListener) path(key pathKey, b []byte) (p, returning *dtlsPath) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, returning = l.paths[key], l.returning[key]
+	if p != nil && p.settled && isHandshake(b) && (returning != nil || isClientHello(b)) {
+		p = nil
+	}
+	return p, returning
+}
+
+func (l *dtlsListener) add(p *dtlsPath) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paths[p.key] == nil {
+		l.paths[p.key] = p
+	} else {
+		l.returning[p.key] = p
+	}
+}
+
+// settle notes that a handshake is done. If the client had a session, that ends.
+func (l *dtlsListener) settle(p *dtlsPath) {
+	l.mu.Lock()
+	old := l.paths[p.key]
+	p.settled = true
+	if l.returning[p.key] == p {
+		delete(l.returning, p.key)
+		l.paths[p.key] = p
+	}
+	l.mu.Unlock()
+	if old != nil && old != p {
+		old.Close() // its reader ends the connection
+	}
+}
+
+func (l *dtlsListener) remove(p *dtlsPath) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch p {
+	case l.paths[p.key]:
+		delete(l.paths, p.key)
+	case l.returning[p.key]:
+		delete(l.returning, p.key)
+	}
+}
+
+// isHandshake reports whether a datagram begins with a record of a handshake:
+// content type 20 or 22. Such ones tell their type in later epochs too.
+func isHandshake(b []byte) bool { return len(b) > 0 && (b[0] == 20 || b[0] == 22) }
 
 // isClientHello reports whether a datagram begins with the first message of a
 // handshake: content type 22, version {254, 253…255}, epoch 0, and at byte 13 the
@@ -130,6 +187,8 @@ type dtlsPath struct {
 	done chan struct{}
 	once sync.Once
 	read *deadline.Deadline
+
+	settled bool // the handshake is done; guarded by l.mu
 }
 
 // pathQueue bounds the datagrams of one client that wait for decryption.
@@ -179,11 +238,7 @@ func (p *dtlsPath) Close() error {
 	p.once.Do(func() {
 		close(p.done)
 		p.read.Set(time.Time{}) // stops its timer
-		p.l.mu.Lock()
-		defer p.l.mu.Unlock()
-		if p.l.paths[p.key] == p {
-			delete(p.l.paths, p.key)
-		}
+		p.l.remove(p)
 	})
 	return nil
 }
@@ -210,7 +265,10 @@ func (d *lazyDTLS) HandshakeContext(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return d.Conn.HandshakeContext(ctx)
+	if err = d.Conn.HandshakeContext(ctx); err == nil {
+		d.path.l.settle(d.path)
+	}
+	return err
 }
 
 // Close ends pion's goroutines.

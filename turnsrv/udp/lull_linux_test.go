@@ -21,11 +21,12 @@ func TestLull(t *testing.T) {
 		t.Fatal(err)
 	}
 	awake := func(timeout time.Duration) bool {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(k.lull.fd), Events: unix.POLLIN}}, int(timeout.Milliseconds()))
-		if err != nil {
-			t.Fatal(err)
+		for {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(k.lull.fd), Events: unix.POLLIN}}, int(timeout.Milliseconds()))
+			if err != unix.EINTR {
+				return n > 0
+			}
 		}
-		return n > 0
 	}
 	if awake(0) {
 		t.Fatal("awake without a datagram")
