@@ -34,6 +34,7 @@ var pages = map[string]string{
 	"/apps/call":  "apps/call.html",
 	"/apps/chat":  "apps/chat.html",
 	"/apps/files": "apps/files.html",
+	"/apps/pair":  "apps/pair.html",
 }
 
 // notFound is the page for every address that is none.

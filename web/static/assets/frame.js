@@ -145,7 +145,7 @@ export class Frame {
 
   draw() {
     const {state, over} = this;
-    byId('lobby').hidden = state !== 'lobby' && state !== 'joining';
+    byId('lobby').hidden = this.options.lobby === false || (state !== 'lobby' && state !== 'joining');
     byId('stage').hidden = state !== 'open';
     byId('over').hidden = over === null;
     byId('join').disabled = state === 'joining';
