@@ -9,7 +9,7 @@ bench-hub: hubbench-build ## the hub beside ws and socket.io: messages per CPU-s
 
 bench-hub-full: hubbench-build # the same with five longer rounds, memory in each
 	$(HUBBIN)/hubbench -rtcd $(HUBBIN)/rtcd -peers $(HUBBENCH)/peers -out $(HUBBENCH)/results \
-	  -rounds 5 -sample 5s -memory-rounds 5
+	  -full -rounds 5 -sample 5s -memory-rounds 5
 
 .PHONY: hubbench-build
 hubbench-build:

@@ -25,14 +25,15 @@ type load struct {
 	size   int // members of a room
 	window int // messages under way in a room
 	direct bool
+	core   bool // measured over TLS in the short form too
 }
 
 var allLoads = []load{
-	{"fan-out 50, calm", "rooms of 50, one message under way in each", 4, 50, 1, false},
-	{"fan-out 50, busy", "rooms of 50, 16 members speak at once in each", 4, 50, 16, false},
-	{"fan-out 500, busy", "a room of 500, 16 members speak at once", 1, 500, 16, false},
-	{"1:1, calm", "100 pairs, one signal under way in each", 100, 2, 1, true},
-	{"1:1, busy", "100 pairs, 8 signals under way in each", 100, 2, 8, true},
+	{"fan-out 50, calm", "rooms of 50, one message under way in each", 4, 50, 1, false, false},
+	{"fan-out 50, busy", "rooms of 50, 16 members speak at once in each", 4, 50, 16, false, true},
+	{"fan-out 500, busy", "a room of 500, 16 members speak at once", 1, 500, 16, false, false},
+	{"1:1, calm", "100 pairs, one signal under way in each", 100, 2, 1, true, true},
+	{"1:1, busy", "100 pairs, 8 signals under way in each", 100, 2, 8, true, false},
 }
 
 // group is one room under load.
@@ -135,20 +136,25 @@ func carries(text string) bool {
 func (w *crowd) begin() {
 	for _, g := range w.groups {
 		for _, c := range g.members {
-			w.wg.Add(1)
-			// Owned by the crowd; ends with its connection.
-			go func() {
-				defer w.wg.Done()
-				err := c.count(len(data), "3", g.received)
-				if !w.stop.Load() {
-					w.failed.Store(&err)
-				}
-			}()
+			w.listen(c, g.received)
 		}
 	}
 	for _, g := range w.groups {
 		g.received(0)
 	}
+}
+
+// listen reads what comes to c.
+func (w *crowd) listen(c *client, report func(n int)) {
+	w.wg.Add(1)
+	// Owned by the crowd; ends with its connection.
+	go func() {
+		defer w.wg.Done()
+		err := c.count(len(data), "3", report)
+		if !w.stop.Load() {
+			w.failed.Store(&err)
+		}
+	}()
 }
 
 func (w *crowd) got() (n int64) {

@@ -30,6 +30,7 @@ type options struct {
 	only   string
 	loads  string
 	secure string
+	full   bool
 
 	serverCore, ownCore int
 }
@@ -38,8 +39,8 @@ func main() {
 	log.SetFlags(0)
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; in each, every server does every load")
-	flag.DurationVar(&o.sample, "sample", 2500*time.Millisecond, "length of one sample")
-	flag.DurationVar(&o.warmup, "warmup", 1500*time.Millisecond, "load before a sample")
+	flag.DurationVar(&o.sample, "sample", 2*time.Second, "length of one sample")
+	flag.DurationVar(&o.warmup, "warmup", 1200*time.Millisecond, "load before a sample")
 	flag.IntVar(&o.sessions, "sessions", 5000, "idle sessions for the memory figure")
 	flag.DurationVar(&o.settle, "settle", 5*time.Second, "rest before memory is read")
 	flag.IntVar(&o.memory, "memory-rounds", 1, "rounds that measure memory")
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only these servers (comma)")
 	flag.StringVar(&o.loads, "loads", "", "only loads whose name begins with one of these (comma)")
 	flag.StringVar(&o.secure, "tls", "both", "both | on | off")
+	flag.BoolVar(&o.full, "full", false, "every load over TLS too")
 	flag.IntVar(&o.serverCore, "server-core", 0, "core of the server")
 	flag.IntVar(&o.ownCore, "own-core", 1, "core of the generator")
 	flag.Parse()
@@ -125,7 +127,7 @@ func plan(o options, round int) []job {
 			continue
 		}
 		for i := range allLoads {
-			if !wanted(o.loads, allLoads[i].name) {
+			if !wanted(o.loads, allLoads[i].name) || secure && !o.full && !allLoads[i].core {
 				continue
 			}
 			for k := range servers {

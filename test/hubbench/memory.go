@@ -34,7 +34,6 @@ func measureMemory(o options, p *process) (sample, error) {
 		return s, err
 	}
 	s.OpenedPerCPU = float64(o.sessions) / (opened - cpu).Seconds()
-	w.begin()
 	time.Sleep(o.settle)
 	after, err := residentBytes(p.cmd.Process.Pid)
 	s.PerSession = float64(after-before) / float64(o.sessions)
@@ -44,7 +43,7 @@ func measureMemory(o options, p *process) (sample, error) {
 	return s, err
 }
 
-// visit opens n sessions in rooms of ten, and listens to all of them.
+// visit opens n sessions in rooms of ten, and listens to each from its beginning.
 func visit(p *process, n int) (*crowd, error) {
 	w := &crowd{}
 	for range (n + roomOf - 1) / roomOf {
@@ -77,6 +76,7 @@ func visit(p *process, n int) (*crowd, error) {
 				} else {
 					g := w.groups[k/roomOf]
 					g.members = append(g.members, c)
+					w.listen(c, func(int) {})
 				}
 				mu.Unlock()
 			}

@@ -49,7 +49,7 @@ const rtcdConfig = `domain: "127.0.0.1"
 listen: {http: %q, https: %q, turn: "127.0.0.1:%d", turns: "", admin: "127.0.0.1:%d"}
 tls: {mode: %q, cert_file: %q, key_file: %q}
 turn: {external_ip: "127.0.0.1"}
-signaling: {auth: none, max_members: 0, limits: {messages: 0, burst: 0, queue: 0}}
+signaling: {auth: none, max_members: 0, limits: {messages: 0, burst: 0}}
 log: {level: warn}
 `
 

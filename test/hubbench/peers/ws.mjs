@@ -49,7 +49,7 @@ function take(ws, m) {
 
 wss.on('connection', ws => {
   ws.peer = randomBytes(16).toString('hex').slice(0, 26);
-  ws.alive = true;
+  ws.missed = 0;
   peers.set(ws.peer, ws);
   ws.on('message', data => {
     try {
@@ -58,7 +58,7 @@ wss.on('connection', ws => {
       ws.close(4400);
     }
   });
-  ws.on('pong', () => { ws.alive = true; });
+  ws.on('pong', () => { ws.missed = 0; });
   ws.on('error', () => ws.terminate());
   ws.on('close', () => {
     peers.delete(ws.peer);
@@ -72,9 +72,8 @@ wss.on('connection', ws => {
 
 setInterval(() => {
   for (const ws of wss.clients) {
-    if (!ws.alive) ws.terminate();
-    ws.alive = false;
-    ws.ping();
+    if (ws.missed++ > 2) ws.terminate();
+    else ws.ping();
   }
 }, 25000);
 
