@@ -231,8 +231,10 @@ func TestFaultsGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Load(Input{File: filepath.Base(name), Data: data, Environ: []string{"RTCD_DRAIN_MIN=some"},
-			Flags: []Setting{{"turn.relm", "x"}}})
+		_, err = Load(Input{
+			File: filepath.Base(name), Data: data, Environ: []string{"RTCD_DRAIN_MIN=some"},
+			Flags: []Setting{{"turn.relm", "x"}},
+		})
 		golden := strings.TrimSuffix(name, ".yaml") + ".golden"
 		got := fmt.Sprintln(err)
 		if *update {
@@ -266,11 +268,10 @@ func TestSecretFiles(t *testing.T) {
 	loadIn := func(text string) (*Loaded, error) {
 		return Load(Input{File: filepath.Join(dir, "config.yaml"), Data: []byte(text)})
 	}
-	l, err := loadIn("turn: {secret_file: good}\nsignaling: {token_secret_file: open}")
-	if err == nil {
+	if _, err := loadIn("turn: {secret_file: good}\nsignaling: {token_secret_file: open}"); err == nil {
 		t.Error("a token secret that is a TURN secret too was admitted")
 	}
-	l, err = loadIn("turn: {secret_file: good}")
+	l, err := loadIn("turn: {secret_file: good}")
 	if err != nil {
 		t.Fatal(err)
 	}

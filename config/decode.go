@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -26,13 +27,13 @@ func (l *loader) applyFile() {
 	l.lines = strings.Split(strings.ReplaceAll(string(l.data), "\r\n", "\n"), "\n")
 	dec := yaml.NewDecoder(bytes.NewReader(l.data))
 	var doc, more yaml.Node
-	if err := dec.Decode(&doc); err == io.EOF {
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return
 	} else if err != nil {
 		l.syntaxFault(err)
 		return
 	}
-	if err := dec.Decode(&more); err != io.EOF {
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		if err != nil {
 			l.syntaxFault(err)
 		} else {

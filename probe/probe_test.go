@@ -230,7 +230,8 @@ func TestProblems(t *testing.T) {
 		step, reason, remedy string
 	}{
 		{
-			"wrong password", s.udp, Options{Username: user, Credential: "wrong"},
+			"wrong password", s.udp,
+			Options{Username: user, Credential: "wrong"},
 			"allocate", "error 400", "wrong password", // this server says 400 for it
 		},
 		{"silence", "turn:" + silent.LocalAddr().String(), Options{Timeout: 300 * time.Millisecond}, "binding", "no answer", "open UDP port"},

@@ -37,7 +37,7 @@ func ParseURL(s string) (Target, error) {
 	case "turns":
 		t.Port, t.Transport = 5349, "tls"
 	default:
-		return Target{}, fmt.Errorf("%q: want a URL that begins with stun:, turn: or turns:", s)
+		return Target{}, fmt.Errorf("%q: want a URL that begins with stun:, turn: or turns:, like turn:rtc.example.com:3478", s)
 	}
 	if hasQuery {
 		if err := t.setTransport(query); err != nil {
@@ -89,9 +89,6 @@ func (t *Target) setAddress(address string) error {
 	t.Host = host
 	return nil
 }
-
-// address is host:port as package net takes it.
-func (t Target) address() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
 // stream tells whether the transport is a byte stream.
 func (t Target) stream() bool { return t.Transport == "tcp" || t.Transport == "tls" }

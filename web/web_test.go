@@ -182,11 +182,11 @@ func TestCompression(t *testing.T) {
 func TestMethods(t *testing.T) {
 	h := Handler(Options{})
 	head := get(h, "/check", func(r *http.Request) { r.Method = http.MethodHead })
-	if head.StatusCode != 200 || body(t, head) != "" || head.Header.Get("Etag") == "" {
+	if head.StatusCode != http.StatusOK || body(t, head) != "" || head.Header.Get("Etag") == "" {
 		t.Errorf("HEAD /check: %d, Etag %q", head.StatusCode, head.Header.Get("Etag"))
 	}
 	missing := get(h, "/nothing", func(r *http.Request) { r.Method = http.MethodHead })
-	if missing.StatusCode != 404 || body(t, missing) != "" {
+	if missing.StatusCode != http.StatusNotFound || body(t, missing) != "" {
 		t.Errorf("HEAD /nothing: %d", missing.StatusCode)
 	}
 	post := get(h, "/check", func(r *http.Request) { r.Method = http.MethodPost })
@@ -211,7 +211,7 @@ func TestDirIsReadAnew(t *testing.T) {
 	if got := body(t, get(h, "/check", nil)); got != "second" {
 		t.Errorf("after a change: got %q", got)
 	}
-	if resp := get(h, "/apps/call", nil); resp.StatusCode != 404 {
+	if resp := get(h, "/apps/call", nil); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a file that is not there: %d", resp.StatusCode)
 	}
 }
@@ -241,7 +241,7 @@ func TestEveryReferenceExists(t *testing.T) {
 			if !strings.HasPrefix(target, "/") {
 				target = path.Join("/", path.Dir(name), target)
 			}
-			if resp := get(h, target, nil); resp.StatusCode != 200 {
+			if resp := get(h, target, nil); resp.StatusCode != http.StatusOK {
 				t.Errorf("%s asks for %s: %d", name, target, resp.StatusCode)
 			}
 		}

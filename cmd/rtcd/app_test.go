@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -365,7 +366,7 @@ func TestRedirectKeepsTheAddress(t *testing.T) {
 		{8443, "rtc.example.com:8080", "/", "https://rtc.example.com:8443/"},
 		{443, "[2001:db8::1]:80", "/", "https://[2001:db8::1]/"},
 	} {
-		r := httptest.NewRequest("GET", c.target, nil)
+		r := httptest.NewRequest(http.MethodGet, c.target, nil)
 		r.Host = c.host
 		w := httptest.NewRecorder()
 		redirect(c.port).ServeHTTP(w, r)

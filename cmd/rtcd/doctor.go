@@ -101,8 +101,11 @@ func (d *doctor) examineListeners(ctx context.Context) {
 		addrs []config.Address
 		udp   bool
 	}{
-		{"https", c.Listen.HTTPS, false}, {"http", c.Listen.HTTP, false}, {"turn", c.Listen.Turn, true},
-		{"turns", c.Listen.Turns, true}, {"admin", c.Listen.Admin, false},
+		{"https", c.Listen.HTTPS, false},
+		{"http", c.Listen.HTTP, false},
+		{"turn", c.Listen.Turn, true},
+		{"turns", c.Listen.Turns, true},
+		{"admin", c.Listen.Admin, false},
 	} {
 		for _, a := range l.addrs {
 			if _, unix := a.Unix(); unix {

@@ -14,7 +14,7 @@ import (
 func tokenCommand() *cobra.Command {
 	var flags configFlags
 	var claims creds.Claims
-	var ttl durationFlag = durationFlag(24 * time.Hour)
+	ttl := durationFlag(24 * time.Hour)
 	var link bool
 	cmd := &cobra.Command{
 		Use: "token --room ROOM", Short: "Mint a join token for the hub", Args: noArgs,
