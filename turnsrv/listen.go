@@ -164,6 +164,7 @@ func (s *Server) welcome(l *streamListener, nc net.Conn) {
 			nc.Close()
 		}
 	}()
+	nc = newRawTCP(nc)
 	s.admit(l.transport, nc, func() *conn {
 		if l.tls == nil {
 			return newConn(s, l.transport, nc, nc)
