@@ -275,13 +275,13 @@ func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
 	}
 	n += pad
 	if message && n > maxSendRecord {
-		counts.Drops[relay.TooLarge]++
+		counts.Lost(c.client.Transport, m, relay.TooLarge)
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.queue)+n > c.srv.opt.Limits.Queue {
-		counts.Drops[relay.QueueFull]++
+		counts.Lost(c.client.Transport, m, relay.QueueFull)
 		return false
 	}
 	wake = len(c.queue) == 0
@@ -313,6 +313,7 @@ func (c *conn) write() {
 	}()
 	var spare []byte
 	var spareEnds []int
+	var kept keeper
 	for {
 		select {
 		case <-c.wake:
@@ -330,16 +331,31 @@ func (c *conn) write() {
 			}
 			return
 		}
-		spare, spareEnds = keep(queue), ends
+		spare, spareEnds = kept.keep(queue), ends
 	}
 }
 
-// keep returns a buffer for use again unless it has grown large.
-func keep(b []byte) []byte {
-	if cap(b) > 64<<10 {
-		return nil
+// keeper keeps buffers for use again, large ones while they are needed.
+type keeper struct{ spacious int }
+
+const (
+	largeBuffer = 64 << 10 // bytes
+	maxSpacious = 16       // times in a row that a large buffer is hardly used
+)
+
+// keep returns a used buffer, or nil if it is to be given up.
+func (k *keeper) keep(b []byte) []byte {
+	if cap(b) <= largeBuffer {
+		return b
 	}
-	return b
+	if len(b) >= cap(b)/4 {
+		k.spacious = 0
+		return b
+	}
+	if k.spacious++; k.spacious <= maxSpacious {
+		return b
+	}
+	return nil
 }
 
 // writeAll writes frames. TCP gets all in one call. DTLS gets a record each, which is
@@ -378,6 +394,7 @@ type cork struct {
 	mu   sync.Mutex // guards all below; TLS also writes while it reads
 	held bool
 	buf  []byte
+	kept keeper
 }
 
 func (k *cork) Write(b []byte) (int, error) {
@@ -401,6 +418,6 @@ func (k *cork) release() error {
 	defer k.mu.Unlock()
 	k.held = false
 	_, err := k.Conn.Write(k.buf)
-	k.buf = keep(k.buf)[:0]
+	k.buf = k.kept.keep(k.buf)[:0]
 	return err
 }

@@ -119,3 +119,23 @@ func TestCredentials(t *testing.T) {
 		t.Error("the log holds a password")
 	}
 }
+
+// A large buffer is kept while it is used, and given up when it is not.
+func TestKeeper(t *testing.T) {
+	var k keeper
+	large, small := make([]byte, 4*largeBuffer), make([]byte, largeBuffer)
+	if k.keep(small[:1]) == nil {
+		t.Error("a small buffer is given up")
+	}
+	for range 10 * maxSpacious {
+		if k.keep(large[:len(large)/2]) == nil || k.keep(large[:1]) == nil {
+			t.Fatal("a large buffer is given up while it is used")
+		}
+	}
+	for range maxSpacious {
+		k.keep(large[:1])
+	}
+	if k.keep(large[:1]) != nil {
+		t.Error("a large buffer is kept for ever")
+	}
+}

@@ -90,6 +90,16 @@ type Counts struct {
 	touched bool // Answers has something in it
 }
 
+// Lost takes a message to a client that the shell could not deliver out of what was
+// relayed, in the same batch, and counts the drop.
+func (c *Counts) Lost(tr Transport, m *Send, why Reason) {
+	c.Drops[why]++
+	if m.Body != nil {
+		c.Bytes[tr][Received] -= uint64(len(m.Body))
+		c.Packets[tr][Received]--
+	}
+}
+
 func (c *Counts) reset() { *c = Counts{} }
 
 func (c *Counts) answered(m method, code int) {

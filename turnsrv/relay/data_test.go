@@ -359,6 +359,24 @@ func TestICMP(t *testing.T) {
 	}
 }
 
+// What the shell cannot deliver counts as dropped and not as relayed.
+func TestLostIsNotRelayed(t *testing.T) {
+	w := newWorld(t)
+	c := w.connected("alice", "11.22.33.101:1000", TCP)
+	c.mustAllocate()
+	c.permit(peerA).want(0)
+	w.take()
+	w.table.HandlePeer(w.now, w.socket(c.relay), peerA, make([]byte, 100), 0, &w.batch)
+	n := &w.batch.Counts
+	if len(w.batch.Sends) != 1 || n.Bytes[TCP][Received] != 100 || n.Packets[TCP][Received] != 1 {
+		t.Fatalf("relayed: %+v", n)
+	}
+	n.Lost(TCP, &w.batch.Sends[0], QueueFull)
+	if n.Bytes[TCP][Received] != 0 || n.Packets[TCP][Received] != 0 || n.Drops[QueueFull] != 1 {
+		t.Errorf("lost: %+v", n)
+	}
+}
+
 func TestCounts(t *testing.T) {
 	w := newWorld(t)
 	c := w.caller("alice", "11.22.33.101:1000")
