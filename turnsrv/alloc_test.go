@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -87,7 +86,7 @@ func relaying(t *testing.T, s *Server, tr relay.Transport) (up, down func()) {
 		}
 	}
 	down = func() {
-		if _, err := peer.WriteToUDPAddrPort(data, netip.AddrPort(to)); err != nil {
+		if _, err := peer.WriteToUDPAddrPort(data, to); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(wire, buf[:length]); err != nil {

@@ -246,6 +246,7 @@ func (p *dtlsPath) Close() error {
 func (p *dtlsPath) LocalAddr() net.Addr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.key.local, p.l.sock.Addr.Port()))
 }
+
 func (p *dtlsPath) RemoteAddr() net.Addr              { return net.UDPAddrFromAddrPort(p.key.client) }
 func (p *dtlsPath) SetDeadline(t time.Time) error     { return p.SetReadDeadline(t) }
 func (p *dtlsPath) SetReadDeadline(t time.Time) error { p.read.Set(t); return nil }

@@ -30,8 +30,10 @@ func (s *Server) Metrics() []relay.Metric {
 		label string
 		value uint64
 	}{
-		{"udp_send_errors", "full", u.Full}, {"udp_send_errors", "unreachable", u.Unreachable},
-		{"udp_send_errors", "too_big", u.TooBig}, {"udp_send_errors", "other", u.Failed},
+		{"udp_send_errors", "full", u.Full},
+		{"udp_send_errors", "unreachable", u.Unreachable},
+		{"udp_send_errors", "too_big", u.TooBig},
+		{"udp_send_errors", "other", u.Failed},
 	} {
 		m.add(relay.Metric{Name: f.name, Labels: []relay.Label{{Name: "reason", Value: f.label}}, Value: f.value})
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -398,7 +399,7 @@ func (c *client) wantEnd() {
 	c.t.Helper()
 	for {
 		if _, err := c.read(); err != nil {
-			if e, ok := err.(net.Error); ok && e.Timeout() {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				c.t.Fatal("connection was not closed")
 			}
 			return

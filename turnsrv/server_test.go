@@ -29,8 +29,10 @@ func dialDTLS(to netip.AddrPort) (net.Conn, error) {
 // everyListener is a listener of each transport on a loopback address.
 func everyListener(ip string) []Listener {
 	return []Listener{
-		{Transport: relay.UDP, Addr: ip + ":0"}, {Transport: relay.TCP, Addr: ip + ":0"},
-		{Transport: relay.TLS, Addr: ip + ":0", TLS: testTLS()}, {Transport: relay.DTLS, Addr: ip + ":0", TLS: testTLS()},
+		{Transport: relay.UDP, Addr: ip + ":0"},
+		{Transport: relay.TCP, Addr: ip + ":0"},
+		{Transport: relay.TLS, Addr: ip + ":0", TLS: testTLS()},
+		{Transport: relay.DTLS, Addr: ip + ":0", TLS: testTLS()},
 	}
 }
 
@@ -216,8 +218,11 @@ func TestTakenPortIsNamed(t *testing.T) {
 
 func TestOptionsThatCannotWork(t *testing.T) {
 	for _, l := range []Listener{
-		{Transport: relay.UDP, Addr: "localhost:3478"}, {Transport: relay.TCP, Addr: "1.2.3.4"},
-		{Transport: relay.TLS, Addr: ":5349"}, {Transport: relay.DTLS, Addr: ":5349"}, {Transport: relay.UDP, Addr: ":x"},
+		{Transport: relay.UDP, Addr: "localhost:3478"},
+		{Transport: relay.TCP, Addr: "1.2.3.4"},
+		{Transport: relay.TLS, Addr: ":5349"},
+		{Transport: relay.DTLS, Addr: ":5349"},
+		{Transport: relay.UDP, Addr: ":x"},
 	} {
 		if _, err := New(testOptions(l)); err == nil || !strings.Contains(err.Error(), l.Addr) {
 			t.Errorf("%v: want an error that names it, got %v", l, err)

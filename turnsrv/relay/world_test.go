@@ -375,8 +375,10 @@ func (c *caller) channelData(n uint16, data string) {
 
 func (c *caller) sendIndication(peer netip.AddrPort, data string, more ...stun.Setter) {
 	m := new(stun.Message)
-	list := append(attrs{stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication),
-		xor(stun.AttrXORPeerAddress, peer), raw(stun.AttrData, []byte(data)...)}, more...)
+	list := append(attrs{
+		stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication),
+		xor(stun.AttrXORPeerAddress, peer), raw(stun.AttrData, []byte(data)...),
+	}, more...)
 	if err := m.Build(list...); err != nil {
 		c.w.t.Fatal(err)
 	}
