@@ -1,10 +1,13 @@
 // Package web holds the pages of rtcd and the JavaScript client library they are
-// made with: the landing page, the check page, the call, and /sdk/rtcd.js.
+// made with: the landing page, the check page, the applications, and /sdk/rtcd.js.
 //
 //	GET /            landing page
 //	GET /check       diagnosis of the relay, from a browser
-//	GET /apps/call   a call of two
-//	GET /sdk/*.js    ES modules for other pages: rtcd.js (the hub, calls), check.js (the measuring)
+//	GET /apps/call   a call of up to six, with a chat
+//	GET /apps/chat   a chat by data channels, with the server as the fallback
+//	GET /apps/files  files of any size
+//	GET /apps/pair   the devices of one person: text and files
+//	GET /sdk/*.js    ES modules for other pages: rtcd.js (the hub, calls, data, files), check.js (the measuring); README.md
 //	GET /assets/*    what the pages load
 //	GET /i18n/*.json their words, one file per language
 //

@@ -1,26 +1,31 @@
 // @ts-check
 /**
- * The call page: two people, one room.
+ * The call page: up to six people in a room, each connected with each.
  *
  * For tests and diagnosis: `?auto=1` joins without a click, `?relay=1` admits no
- * direct path, `?via=udp|tcp|tls` only TURN over that. `window.rtcdCall` has {hub, call, pcs, peers, info, state}; <html> has
+ * direct path, `?via=udp|tcp|tls` only TURN over that. `window.rtcdCall` has
+ * {hub, call, links, lines, pcs, peers, info, devices, state, say(text)}; <html> has
  * `data-call` (loading lobby joining waiting connecting connected ended error),
  * `data-connection` (direct relayed), `data-via` (udp tcp tls) and `data-error` (a code).
  * @module
  */
 
-import {Call, Hub, readToken} from '../sdk/rtcd.js';
-import {canShareScreen, openCamera, openDevices, openScreen} from './devices.js';
-import {byId, fill, icon} from './dom.js';
-import {has, language, onLanguage, rich, t} from './i18n.js';
-import {copy, initShell, readFragment} from './shell.js';
+import {Call, Hub, Links} from '../sdk/rtcd.js';
+import {ChatPanel} from './chat-panel.js';
+import {canShareScreen, chooseDevice, listDevices, openCamera, openDevices, openMicrophone, openScreen} from './devices.js';
+import {byId, fill, h, icon} from './dom.js';
+import {drawOver, expiry} from './frame.js';
+import {has, onLanguage, t} from './i18n.js';
+import {claims, inviteLink, isLocal, paths, problemOfToken, query, rememberedName, rememberName, room, token} from './session.js';
+import {copy, initShell} from './shell.js';
 import {Tile} from './tile.js';
 
+const MOST = 6; // people: each sends to each
+
 const root = document.documentElement;
-const query = new URLSearchParams(location.search);
-const {token, room: named} = readFragment();
-const claims = token ? readToken(token) : null;
-const room = claims?.room && claims.room !== '*' ? claims.room : named;
+const panel = new ChatPanel();
+/** @type {Links|null} */
+let links = null;
 
 /** @type {import('./devices.js').Devices} */
 const devices = {audio: null, video: null, note: ''};
@@ -51,7 +56,14 @@ let state = 'loading';
   get peers() { return [...(call?.peers.values() ?? [])]; },
   get pcs() { return [...(call?.peers.values() ?? [])].map((peer) => peer.pc); },
   get info() { return [...tiles.values()].map((tile) => tile.info); },
+  get links() { return [...(links?.all.values() ?? [])]; },
+  get lines() { return panel.lines.map(({kind, name, text, proof}) => ({kind, name, text, proof})); },
+  get devices() { return devices; },
   get state() { return state; },
+  say(/** @type {string} */ text) {
+    panel.field.value = text;
+    return panel.say();
+  },
 };
 
 await initShell();
@@ -67,9 +79,7 @@ async function begin() {
     return;
   }
   setState('lobby');
-  try {
-    byId('name').value = claims?.name || localStorage.getItem('rtcd.name') || '';
-  } catch { /* a browser without storage forgets the name */ }
+  byId('name').value = rememberedName();
   byId('name-label').hidden = Boolean(claims?.name);
   await openAll();
   if (query.get('auto') === '1') await join();
@@ -78,13 +88,7 @@ async function begin() {
 /** @returns {Promise<string>} an error code, "" if all is well */
 async function problemBeforeJoining() {
   if (typeof RTCPeerConnection === 'undefined') return 'no-webrtc';
-  if (token && !claims) return 'bad-token';
-  if (claims?.exp && claims.exp * 1000 < Date.now()) return 'expired-token';
-  if (!token) {
-    const info = await fetch('/api/v1/info').then((a) => a.json()).catch(() => null);
-    if (info && info.auth !== 'none') return 'no-token';
-  }
-  return room ? '' : 'no-room-named';
+  return await problemOfToken() || (room ? '' : 'no-room-named');
 }
 
 async function openAll() {
@@ -104,10 +108,8 @@ async function join(quietly = false) {
     setState('joining');
   }
   const name = byId('name').value.trim();
-  try {
-    if (!claims?.name) localStorage.setItem('rtcd.name', name);
-  } catch { /* a browser without storage forgets the name */ }
-  const session = new Hub({token: token || undefined, room, name: name || undefined, data: presence(), limit: 2});
+  rememberName(name);
+  const session = new Hub({token: token || undefined, room, name: name || undefined, data: presence()});
   hub = session;
   session.on('state', onHubState);
   session.on('peer', onMember);
@@ -117,25 +119,26 @@ async function join(quietly = false) {
   } catch { /* onHubState has shown why */
     return;
   }
+  const others = [...session.rooms.get(room)?.values() ?? []].filter((member) => !member.role);
+  if (others.length >= MOST) {
+    end('error', 'room-full');
+    return;
+  }
   call = new Call(session, room, {
+    role: '', // members of the other applications have one
     tracks: [devices.audio, sentVideo()].filter((track) => track !== null),
-    rtc: query.get('relay') === '1' || query.get('via') ? {iceTransportPolicy: 'relay'} : {},
-    use: ofTransport(query.get('via')),
+    ...paths(),
   });
   call.on('peer', addTile);
   call.on('gone', removeTile);
+  links = new Links(session, room, {call, role: ''});
+  panel.bind(links);
+  links.on('message', () => draw());
   over = null;
   root.dataset.error = '';
   setState('waiting');
   call.peers.forEach(addTile);
   settle();
-}
-
-/** @param {string|null} via @returns {(url: string) => boolean} */
-function ofTransport(via) {
-  if (via === 'tls') return (url) => url.startsWith('turns:');
-  if (via === 'tcp') return (url) => /^turn:.*transport=tcp/.test(url);
-  return via === 'udp' ? (url) => /^turn:(?!.*transport=tcp)/.test(url) : () => true;
 }
 
 /** @param {any} change */
@@ -155,7 +158,7 @@ function onMember(m) {
     end('error', 'put-out');
     return;
   }
-  if (m.event === 'leave') say('notice.left', 4000);
+  if (m.event === 'leave' && !m.role) say('notice.left', 4000);
   draw();
 }
 
@@ -166,8 +169,9 @@ function end(kind, code, detail = '') {
   notice = '';
   setState(kind);
   const session = hub;
+  links?.close();
   call?.close();
-  call = hub = null; // so that what the session says at its end is not heard
+  links = call = hub = null; // so that what the session says at its end is not heard
   session?.close();
   tiles.forEach((tile) => tile.element.remove());
   tiles.clear();
@@ -277,6 +281,48 @@ async function toggleScreen() {
   await changed();
 }
 
+/** Takes another camera or microphone into use. @param {'audioinput'|'videoinput'} kind @param {string} id */
+async function changeDevice(kind, id) {
+  chooseDevice(kind, id);
+  if (kind === 'videoinput' && on.camera) {
+    devices.video?.stop(); // some systems lend a camera once only
+    devices.video = await openCamera();
+    on.camera = devices.video !== null;
+  } else if (kind === 'audioinput') {
+    devices.audio?.stop();
+    devices.audio = await openMicrophone();
+    if (devices.audio) devices.audio.enabled = on.mic;
+    else on.mic = false;
+    await call?.setTrack('audio', devices.audio);
+  }
+  await changed();
+  await drawDevices();
+}
+
+async function openSettings() {
+  await drawDevices();
+  byId('settings').showModal();
+}
+
+async function drawDevices() {
+  for (const kind of /** @type {const} */ (['audioinput', 'videoinput'])) {
+    const list = await listDevices(kind);
+    const current = (kind === 'audioinput' ? devices.audio : devices.video)?.getSettings().deviceId;
+    fill(byId(kind), list.map((device, i) => h('option', {value: device.deviceId, selected: device.deviceId === current},
+      device.label || `${t(`call.${kind}`)} ${i + 1}`)), list.length ? null : h('option', {value: ''}, '–'));
+    byId(kind).disabled = list.length === 0;
+  }
+}
+
+/** @param {boolean} [open] */
+function toggleChat(open = byId('chat').hidden) {
+  byId('chat').hidden = !open;
+  byId('stage').classList.toggle('with-chat', open);
+  if (open) byId('text').focus();
+  else byId('talk').focus();
+  draw();
+}
+
 function wireControls() {
   byId('entry').addEventListener('submit', (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -286,7 +332,14 @@ function wireControls() {
   byId('camera').addEventListener('click', toggleCamera);
   byId('screen').addEventListener('click', toggleScreen);
   byId('invite').addEventListener('click', (/** @type {Event} */ e) =>
-    copy(/** @type {HTMLElement} */ (e.currentTarget), inviteLink()));
+    copy(/** @type {HTMLElement} */ (e.currentTarget), inviteLink('/apps/call')));
+  byId('talk').addEventListener('click', () => toggleChat());
+  byId('close-chat').addEventListener('click', () => toggleChat(false));
+  for (const id of ['choose', 'devices']) byId(id).addEventListener('click', openSettings);
+  for (const kind of /** @type {const} */ (['audioinput', 'videoinput'])) {
+    byId(kind).addEventListener('change', (/** @type {any} */ e) => changeDevice(kind, e.target.value));
+  }
+  navigator.mediaDevices?.addEventListener?.('devicechange', drawDevices);
   byId('hangup').addEventListener('click', () => end('ended', 'left'));
   byId('again').addEventListener('click', again);
   addEventListener('pointerdown', () => tiles.forEach((tile) => {
@@ -303,16 +356,13 @@ function wireControls() {
 function onKey(e) {
   const {target} = e;
   if (e.ctrlKey || e.metaKey || e.altKey || byId('stage').hidden) return;
-  if (target instanceof HTMLInputElement) return;
+  if (target instanceof Element && target.closest('input, textarea, select, dialog')) return;
   /** @type {Record<string, () => void>} */
-  const keys = {m: toggleMic, c: toggleCamera, s: toggleScreen};
-  keys[e.key.toLowerCase()]?.();
-}
-
-function inviteLink() {
-  const fragment = new URLSearchParams(token ? {token} : {room});
-  if (token && claims?.room !== room) fragment.set('room', room);
-  return `${location.origin}/apps/call#${fragment}`;
+  const keys = {m: toggleMic, c: toggleCamera, s: toggleScreen, t: () => toggleChat()};
+  const act = keys[e.key.toLowerCase()];
+  if (!act) return;
+  e.preventDefault();
+  act();
 }
 
 // ---- drawing
@@ -342,17 +392,15 @@ function draw() {
   document.title = room ? `${room} · rtcd` : t('call.title');
   drawLobby();
   drawStage();
-  drawOver();
+  drawOver(over, room);
 }
 
 function drawLobby() {
   byId('room').textContent = room;
   show(byId('preview'), devices.video);
   byId('device-note').textContent = devices.note ? t(`device.${devices.note}`) : '';
-  const expires = claims?.exp ? new Date(claims.exp * 1000) : null;
-  byId('expiry').textContent = expires ? t('call.expires', {
-    date: new Intl.DateTimeFormat(language() === 'zh' ? 'zh-Hans' : 'en', {dateStyle: 'medium', timeStyle: 'short'}).format(expires),
-  }) : '';
+  byId('expiry').textContent = expiry();
+  byId('choose').hidden = !devices.audio && !devices.video;
 }
 
 function drawStage() {
@@ -360,8 +408,7 @@ function drawStage() {
   for (const [id, tile] of tiles) tile.draw(members?.get(id) ?? tile.member);
   byId('waiting').hidden = state !== 'joining' && state !== 'waiting';
   byId('waiting-title').textContent = t(state === 'joining' ? 'call.joining' : 'call.waiting');
-  const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
-  byId('waiting-note').textContent = t(local ? 'call.waiting-local' : 'call.waiting-note');
+  byId('waiting-note').textContent = t(isLocal ? 'call.waiting-local' : 'call.waiting-note');
   show(byId('self-video'), sentVideo());
   byId('self').classList.toggle('shares', on.screen);
   byId('self').classList.toggle('dark', sentVideo() === null);
@@ -373,6 +420,8 @@ function drawStage() {
   byId('mic').disabled = devices.audio === null;
   byId('camera').disabled = !navigator.mediaDevices;
   byId('screen').hidden = !canShareScreen();
+  control('devices', null, 'settings', 'call.devices');
+  drawChat();
 }
 
 /** @param {string} id @param {boolean|null} pressed @param {string} picture @param {string} key */
@@ -384,14 +433,15 @@ function control(id, pressed, picture, key) {
   if (pressed !== null) button.setAttribute('aria-pressed', String(pressed));
 }
 
-function drawOver() {
-  if (!over) return;
-  const {code, detail} = over;
-  const known = has(`over.${code}`) ? code : 'unknown';
-  byId('over-title').textContent = t(`over.${known}`);
-  fill(byId('over-text'), rich(`over-text.${known}`, {room: room || 'standup'}));
-  byId('over-detail').textContent = detail;
-  byId('again').hidden = ['no-token', 'bad-token', 'expired-token', 'no-room-named', 'no-webrtc'].includes(code);
+/** The conversation's button says how much of it is unread. */
+function drawChat() {
+  const open = !byId('chat').hidden;
+  if (open) panel.unread = 0;
+  control('talk', null, 'chat', open ? 'call.chat-off' : 'call.chat-on');
+  byId('talk').setAttribute('aria-expanded', String(open));
+  byId('talk').classList.toggle('on', open);
+  if (panel.unread) byId('talk').append(h('span', {class: 'unread'}, panel.unread));
+  panel.draw();
 }
 
 /** @param {HTMLVideoElement} video @param {MediaStreamTrack|null} track */

@@ -2,6 +2,7 @@
 /** The picture of one other person, with a name and how they are connected. @module */
 
 import {connectionInfo} from '../sdk/rtcd.js';
+import {badgeText, numbers} from './badge.js';
 import {fill, h, icon} from './dom.js';
 import {number, t} from './i18n.js';
 
@@ -78,21 +79,7 @@ export class Tile {
     }
     if (!this.info || this.info.state === 'none') return null;
     const {rtt} = this.info;
-    return h('span', {class: `chip badge ${this.info.state}`, title: this._title()}, h('span', {class: 'light'}),
+    return h('span', {class: `chip badge ${this.info.state}`, title: numbers(this.info)}, h('span', {class: 'light'}),
       badgeText(this.info), rtt === null ? '' : ` · ${t('unit.ms', {n: number(rtt)})}`);
   }
-
-  /** The numbers behind the badge. */
-  _title() {
-    const {local, remote, family, sending, receiving} = /** @type {ConnectionInfo} */ (this.info);
-    const rate = (/** @type {number|null} */ n) => (n === null ? '–' : number(n / 1e6, 2));
-    return `${local} ↔ ${remote} · ${family ?? '–'} · ↑ ${rate(sending)} ↓ ${rate(receiving)} Mbit/s`;
-  }
-}
-
-/** @param {ConnectionInfo} info */
-function badgeText({state, via, protocol, local}) {
-  if (state === 'direct') return t('badge.direct', {protocol: (protocol ?? '').toUpperCase()});
-  if (via) return t('badge.relayed', {via: via.toUpperCase()});
-  return t(local === 'relay' ? 'badge.relayed-somehow' : 'badge.relayed-there');
 }
