@@ -74,10 +74,11 @@ func (s *sender) Close() {
 	}
 }
 
-// send sends up to n of the next frames and returns how many datagrams left.
+// send sends up to n of the next frames and returns how many datagrams left. The raw
+// system call does not wake the scheduler's watcher, which would want CPU time too.
 func (s *sender) send(n int) (int, error) {
 	n = min(n, len(s.msgs)-s.next)
-	r, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msgs[s.next])), uintptr(n), 0, 0, 0)
+	r, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msgs[s.next])), uintptr(n), 0, 0, 0)
 	switch errno {
 	case 0:
 		s.next = (s.next + int(r)) % len(s.msgs)
