@@ -47,8 +47,16 @@ type Turn struct {
 	CredentialTTL    Duration         `yaml:"credential_ttl" jsonschema_description:"Lifetime of the credentials that rtcd hands out."`
 	Coalesce         Duration         `yaml:"coalesce" jsonschema_description:"Longest pause of a worker under moderate load, at most 200us: less CPU for more latency; 0 = none. Linux only."`
 	StrictExpiry     bool             `yaml:"strict_expiry" jsonschema_description:"End allocations when their credential expires, instead of letting them finish."`
+	UDP              UDP              `yaml:"udp" jsonschema_description:"Ways to save system calls, on Linux; each gives way by itself where the kernel refuses."`
 	Peers            Peers            `yaml:"peers" jsonschema_description:"Whom clients may reach through the relay; allow is looked at first."`
 	Limits           TurnLimits       `yaml:"limits" jsonschema_description:"Bounds of the relay; 0 = unlimited."`
+}
+
+// UDP says how datagrams are read and written.
+type UDP struct {
+	Batch bool `yaml:"batch" jsonschema_description:"Read and write many datagrams with one system call; false = the portable path, without gro and gso."`
+	GRO   bool `yaml:"gro" jsonschema_description:"Let the kernel join received datagrams of one flow."`
+	GSO   bool `yaml:"gso" jsonschema_description:"Let the kernel or the network card split what is sent."`
 }
 
 // Peers are the lists that decide on peers which are no relay address of ours.
@@ -117,6 +125,7 @@ func Default() Config {
 			RelayPorts:    PortRange{49152, 65535},
 			PortRest:      Duration(120 * time.Second),
 			CredentialTTL: Duration(time.Hour),
+			UDP:           UDP{Batch: true, GRO: true, GSO: true},
 			Peers:         Peers{Deny: List[PeerRule]{PeersRecommended}},
 			Limits: TurnLimits{
 				AllocationsPerUser: 16, AllocationsPerIP: 64,

@@ -136,7 +136,7 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 		srv, err := turnsrv.New(turnsrv.Options{
 			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
 			Policy: policyOf(c, a.externals), Limits: connectionLimits(c),
-			UDP:    udp.Options{Coalesce: time.Duration(c.Turn.Coalesce)},
+			UDP:    udpOptions(c),
 			Logger: a.log, OnEvent: a.events.put,
 		})
 		if err != nil {
@@ -153,6 +153,12 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 			return fmt.Errorf("%w%s", err, heldByAny(listeners))
 		}
 	}
+}
+
+// udpOptions is turn.udp and turn.coalesce.
+func udpOptions(c *config.Loaded) udp.Options {
+	u := c.Turn.UDP
+	return udp.Options{Plain: !u.Batch, NoGRO: !u.GRO, NoGSO: !u.GSO, Coalesce: time.Duration(c.Turn.Coalesce)}
 }
 
 // shifted is an address n ports further on.
