@@ -18,6 +18,7 @@ import (
 
 	"rtcd/creds"
 	"rtcd/signaling"
+	"rtcd/signaling/dialect/jsonws"
 	"rtcd/signaling/dialect/socketio"
 	"rtcd/signaling/dialect/socketio/engine"
 )
@@ -44,17 +45,23 @@ func main() {
 		Open: !*closed, Addresses: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.7")} },
 		Engine: engine.Options{PingInterval: *ping, PingTimeout: *ping, Handshakes: 1000},
 	})
+	plain := jsonws.New(hub, jsonws.Options{})
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", gateway)
+	mux.Handle("/json", plain)
+	mux.Handle("/json/", plain)
+	mux.Handle("/{$}", plain)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
 	endHub := run(hub.Run)
 	endGateway := run(gateway.Run)
+	endPlain := run(plain.Run)
 	go http.Serve(listener, mux)
 	fmt.Println("http://" + listener.Addr().String())
 	io.Copy(io.Discard, os.Stdin)
+	endPlain()
 	endGateway()
 	endHub()
 }

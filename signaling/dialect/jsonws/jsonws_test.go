@@ -1,0 +1,256 @@
+package jsonws
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+
+	"rtcd/signaling"
+	"rtcd/signaling/dialect/textsocket"
+)
+
+// TestMain fails when a test leaves a goroutine of the dialect behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		if stacks := leaked(); stacks != "" {
+			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+stacks)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func leaked() string {
+	var left []string
+	for range 50 {
+		left = nil
+		buf := make([]byte, 1<<20)
+		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if strings.Contains(g, "rtcd/signaling") && !strings.Contains(g, "jsonws.leaked") {
+				left = append(left, g)
+			}
+		}
+		if left == nil {
+			return ""
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// world is a running server on a real socket.
+type world struct {
+	t   testing.TB
+	hub *signaling.Hub
+	url string
+}
+
+func newWorld(t testing.TB, o Options) *world {
+	t.Helper()
+	hub, err := signaling.New(signaling.Options{Open: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(hub, o)
+	run(t, hub.Run)
+	run(t, s.Run) // ends before the hub
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return &world{t, hub, "ws" + strings.TrimPrefix(server.URL, "http") + "/json"}
+}
+
+func run(t testing.TB, service func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- service(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// peer is one WebSocket of a test.
+type peer struct {
+	t    testing.TB
+	conn *websocket.Conn
+}
+
+// open connects and hears the hello.
+func (w *world) open() *peer {
+	w.t.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial(w.url, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { conn.Close() })
+	p := &peer{w.t, conn}
+	p.want(`"type":"hello"`)
+	return p
+}
+
+func (w *world) login(name string) *peer {
+	w.t.Helper()
+	p := w.open()
+	p.say(fmt.Sprintf(`{"type":"login","name":%q}`, name))
+	p.want(`"success":true`)
+	return p
+}
+
+func (p *peer) say(frame string) {
+	if err := p.conn.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) want(text string) {
+	p.t.Helper()
+	_, data, err := p.conn.ReadMessage()
+	if err != nil || !strings.Contains(string(data), text) {
+		p.t.Fatalf("heard %s %v, want %s", data, err, text)
+	}
+}
+
+func (p *peer) wantClosed(code int) {
+	p.t.Helper()
+	for {
+		_, _, err := p.conn.ReadMessage()
+		if err == nil {
+			continue
+		}
+		if !websocket.IsCloseError(err, code) {
+			p.t.Fatalf("closed by %v, want %d", err, code)
+		}
+		return
+	}
+}
+
+func (w *world) wantMembers(n int, why string) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		members := w.hub.Members()
+		if len(members) == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s: members %v, want %d", why, members, n)
+		}
+	}
+}
+
+func TestMembersOfTheHub(t *testing.T) {
+	w := newWorld(t, Options{})
+	a, b := w.login("alice"), w.login("bob")
+	w.wantMembers(2, "both are logged in")
+	b.say(`{"type":"subscribe","topics":["t"]}`)
+	w.wantMembers(3, "topics are another tenant")
+	for _, m := range w.hub.Members() {
+		if m.User == "alice" && !w.hub.Kick(m.Peer, "go") {
+			t.Error("the hub does not know alice")
+		}
+	}
+	a.wantClosed(signaling.CloseForbidden)
+	b.conn.Close()
+	w.wantMembers(0, "all have left")
+}
+
+func TestASlowMemberHarmsNobodyElse(t *testing.T) {
+	w := newWorld(t, Options{Socket: textsocket.Options{
+		Messages: 1e6, Burst: 1e6, Bytes: 1e9, WriteTimeout: 200 * time.Millisecond,
+	}})
+	a, b := w.login("alice"), w.login("bob")
+	w.login("slow") // reads no more
+	big := strings.Repeat("x", 30<<10)
+	for i := range 1000 {
+		a.say(fmt.Sprintf(`{"type":"candidate","name":"slow","candidate":"%s"}`, big))
+		a.say(fmt.Sprintf(`{"type":"candidate","name":"bob","candidate":%d}`, i))
+		b.want(fmt.Sprintf(`"candidate":%d`, i))
+		if len(w.hub.Members()) == 2 {
+			return
+		}
+	}
+	w.wantMembers(2, "one who reads nothing is put out")
+}
+
+func TestLimits(t *testing.T) {
+	w := newWorld(t, Options{Socket: textsocket.Options{MaxMessage: 100}})
+	a := w.login("alice")
+	a.say(strings.Repeat("x", 101))
+	a.wantClosed(websocket.CloseMessageTooBig)
+	w.wantMembers(0, "it broke the rules")
+
+	pongs := newWorld(t, Options{Socket: textsocket.Options{Messages: 1e6, Burst: 1e6, DeadAfter: 300 * time.Millisecond}})
+	silent := pongs.login("silent")
+	for {
+		if _, _, err := silent.conn.ReadMessage(); err != nil {
+			break
+		}
+	}
+	pongs.wantMembers(0, "it was silent")
+}
+
+func TestTheEndClosesWith1001(t *testing.T) {
+	hub, err := signaling.New(signaling.Options{Open: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, hub.Run)
+	s := New(hub, Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	server := httptest.NewServer(s)
+	defer server.Close()
+	w := &world{t, hub, "ws" + strings.TrimPrefix(server.URL, "http")}
+	a := w.login("alice")
+	cancel()
+	a.wantClosed(websocket.CloseGoingAway)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzReceive: whatever somebody sends, what others hear is JSON.
+func FuzzReceive(f *testing.F) {
+	for _, frame := range []string{
+		`{"type":"login","name":"a"}`, `{"type":"offer","name":"b","offer":{"sdp":"x"}}`, `{"type":"leave","name":"b"}`,
+		`{"type":"publish","topic":"t","data":null,"":{}}`, `{"type":"subscribe","topics":["t"]}`, `null`,
+	} {
+		f.Add([]byte(frame))
+	}
+	shared := newWorld(f, Options{Socket: textsocket.Options{Messages: 1e6, Burst: 1e6, Bytes: 1e9}})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		w := &world{t, shared.hub, shared.url}
+		a, b := w.login("a"), w.login("b")
+		for _, p := range []*peer{a, b} {
+			p.say(`{"type":"subscribe","topics":["t"]}`)
+		}
+		if err := a.conn.WriteMessage(websocket.TextMessage, frame); err != nil {
+			t.Fatal(err)
+		}
+		a.say(`{"type":"offer","name":"b","offer":"the end"}`)
+		for {
+			_, data, err := b.conn.ReadMessage()
+			if err != nil || !utf8.Valid(data) || !json.Valid(data) {
+				t.Fatalf("after %q b hears %q %v", frame, data, err)
+			}
+			if strings.Contains(string(data), "the end") {
+				break
+			}
+		}
+		a.conn.Close()
+		b.conn.Close()
+		w.wantMembers(0, "both have left")
+	})
+}
