@@ -40,11 +40,7 @@ func (c *client) Closed() {
 
 // Receive implements textsocket.Handler.
 func (c *client) Receive(frame []byte) {
-	var m map[string]json.RawMessage
-	var verb string
-	if !utf8.Valid(frame) || json.Unmarshal(frame, &m) != nil || json.Unmarshal(m["type"], &verb) != nil || verb == "" {
-		verb = "undefined"
-	}
+	verb, m := parse(frame)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch verb {
@@ -61,6 +57,14 @@ func (c *client) Receive(frame []byte) {
 	default:
 		c.fail("Command not found: " + verb)
 	}
+}
+
+// parse takes a frame apart. What has no type is "undefined", as JavaScript says.
+func parse(frame []byte) (verb string, m map[string]json.RawMessage) {
+	if !utf8.Valid(frame) || json.Unmarshal(frame, &m) != nil || json.Unmarshal(m["type"], &verb) != nil || verb == "" {
+		return "undefined", nil
+	}
+	return verb, m
 }
 
 func (c *client) fail(message string) {

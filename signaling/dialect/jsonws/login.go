@@ -115,10 +115,15 @@ func (c *client) hearSignal(e *signaling.Event) []byte {
 	case e.Kind == "offer" && l.partner == "":
 		l.partner = e.User
 	}
-	b := appendString([]byte(`{"type":`), e.Kind)
-	b = append(appendString(append(b, ','), e.Kind), ':')
-	b = append(append(b, e.Data...), `,"name":`...)
-	return append(appendString(b, e.User), '}')
+	return wordSignal(e.Kind, e.Data, e.User)
+}
+
+// wordSignal is an offer, answer or candidate as its receiver gets it.
+func wordSignal(kind string, data json.RawMessage, from string) []byte {
+	b := appendString([]byte(`{"type":`), kind)
+	b = append(appendString(append(b, ','), kind), ':')
+	b = append(append(b, data...), `,"name":`...)
+	return append(appendString(b, from), '}')
 }
 
 func wordError(message string) []byte {

@@ -64,15 +64,25 @@ func (c *client) publish(m map[string]json.RawMessage) {
 	if !ok || c.topics.session == nil {
 		return
 	}
+	c.topics.session.Apply(signaling.Message{
+		Type: signaling.TypeMessage, To: "#" + topic, Event: topic, Data: publication(m), Echo: true,
+	})
+}
+
+// publication is a message but for the number of clients and the last bracket, which
+// wordPublication adds for each receiver.
+func publication(m map[string]json.RawMessage) json.RawMessage {
 	b := []byte{'{'}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if key != "clients" {
 			b = append(append(append(appendString(b, key), ':'), m[key]...), ',')
 		}
 	}
-	c.topics.session.Apply(signaling.Message{
-		Type: signaling.TypeMessage, To: "#" + topic, Event: topic, Data: append(b, `"clients":`...), Echo: true,
-	})
+	return append(b, `"clients":`...)
+}
+
+func wordPublication(p json.RawMessage, clients int) []byte {
+	return append(strconv.AppendInt(slices.Clone([]byte(p)), int64(clients), 10), '}')
 }
 
 // hearTopic words what comes for the one who has subscribed.
@@ -97,8 +107,7 @@ func (c *client) hearTopic(e *signaling.Event) []byte {
 		if !member {
 			return nil
 		}
-		b := strconv.AppendInt(slices.Clone([]byte(e.Data)), int64(n+1), 10)
-		return append(b, '}')
+		return wordPublication(e.Data, n+1)
 	}
 	return nil
 }
