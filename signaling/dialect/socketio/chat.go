@@ -76,6 +76,9 @@ func (v *chat) join(s *socket, e *input) {
 // enter makes the socket a member under a name that nobody else has.
 func (v *chat) enter(s *socket, user string) *signaling.Error {
 	v.user = ""
+	if s.seat != nil {
+		s.seat.drains = true
+	}
 	err := s.become(signaling.Hello{
 		Tenant: s.lobby(), User: user, Exclusive: true, Claims: s.client.claims,
 		Join: signaling.Message{Type: signaling.TypeJoin, Room: s.client.room, Role: roleChat},

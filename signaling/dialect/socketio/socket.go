@@ -175,20 +175,22 @@ func (s *socket) say(m signaling.Message) {
 }
 
 // seat is a socket's transport for one membership. What comes for one that is over
-// is dropped.
-type seat struct{ socket *socket }
+// is dropped, unless it is followed by another in the same lobby: then what was heard
+// before is still told.
+type seat struct {
+	socket *socket
+	drains bool
+}
 
 // Send implements signaling.Transport. It waits while the client is slow, so that the
 // hub's queue fills and its rule applies.
 func (t *seat) Send(batch []signaling.Frame) error {
 	s := t.socket
 	s.mu.Lock()
-	if s.seat != t {
-		s.mu.Unlock()
-		return nil
-	}
 	for _, f := range batch {
-		s.words.hear(s, f.Event)
+		if s.seat == t || t.drains && f.Event.Type != signaling.TypeWelcome {
+			s.words.hear(s, f.Event)
+		}
 	}
 	out := s.out
 	s.out = nil
