@@ -107,7 +107,8 @@ func TestOrigins(t *testing.T) {
 		origin  string
 		want    bool
 	}{
-		{"self", "", true}, {"", "", true},
+		{"self", "", true},
+		{"", "", true},
 		{"self", "https://hub.example.com", true},
 		{"self", "http://hub.example.com", false}, // the port differs, and on TLS the scheme would
 		{"self", "https://HUB.example.com", true},
@@ -118,8 +119,12 @@ func TestOrigins(t *testing.T) {
 		{"self", "https://evilhub.example.com", false},
 		{"self", "https://user@hub.example.com", false},
 		{"self", "https://hub.example.com/path", false},
-		{"self", "null", false}, {"*", "null", false}, {"*", "", true},
-		{"*", "https://any.org", true}, {"*", "file://", false}, {"*", "nonsense", false},
+		{"self", "null", false},
+		{"*", "null", false},
+		{"*", "", true},
+		{"*", "https://any.org", true},
+		{"*", "file://", false},
+		{"*", "nonsense", false},
 		{"", "https://hub.example.com", false},
 		{"https://app.example.org", "https://app.example.org", true},
 		{"https://app.example.org", "http://app.example.org", false},
@@ -279,7 +284,7 @@ func TestASlowConsumerIsPutOut(t *testing.T) {
 	slow.wantClosed(CloseSlow)
 }
 
-func itoa(i int) string { return string(slog.IntValue(i).String()) }
+func itoa(i int) string { return slog.IntValue(i).String() }
 
 // TestKickAndBan: credentials are revoked, and the banned stay out.
 func TestKickAndBan(t *testing.T) {

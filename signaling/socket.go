@@ -146,7 +146,7 @@ func (c *socket) run() {
 		c.prepare()
 	}
 	err := c.serve()
-	if err == errGreeted && !greeted {
+	if errors.Is(err, errGreeted) && !greeted {
 		// Owned like the one that it takes the place of.
 		go c.run()
 		return

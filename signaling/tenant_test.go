@@ -168,12 +168,18 @@ func TestReachingOthers(t *testing.T) {
 	for _, c := range []struct{ why, text, want string }{
 		{"a peer", `{"type":"signal","to":"bob","kind":"k"}`, "bob: " + fromAnn},
 		{"every device of a user", `{"type":"signal","to":"@bob","kind":"k"}`, "bob: " + fromAnn + "\nbob2: " + fromAnn},
-		{"a role", `{"type":"message","to":"#r/app","data":1}`,
-			`bob: {"type":"message","room":"r","from":"ann","user":"ann","data":1}` + "\n" + `bob2: {"type":"message","room":"r","from":"ann","user":"ann","data":1}`},
-		{"the echo comes last", `{"type":"message","id":1,"to":"bob","data":1,"echo":true}`,
-			`bob: {"type":"message","from":"ann","user":"ann","data":1}` + "\n" + `ann: {"type":"message","from":"ann","user":"ann","data":1}` + "\n" + `ann: {"type":"ok","re":1,"n":1}`},
-		{"no room in common", `{"type":"signal","to":"cat","kind":"k","conn":"c"}`,
-			`ann: {"type":"error","code":"absent","message":"nobody fits cat","to":"cat","conn":"c"}`},
+		{
+			"a role", `{"type":"message","to":"#r/app","data":1}`,
+			`bob: {"type":"message","room":"r","from":"ann","user":"ann","data":1}` + "\n" + `bob2: {"type":"message","room":"r","from":"ann","user":"ann","data":1}`,
+		},
+		{
+			"the echo comes last", `{"type":"message","id":1,"to":"bob","data":1,"echo":true}`,
+			`bob: {"type":"message","from":"ann","user":"ann","data":1}` + "\n" + `ann: {"type":"message","from":"ann","user":"ann","data":1}` + "\n" + `ann: {"type":"ok","re":1,"n":1}`,
+		},
+		{
+			"no room in common", `{"type":"signal","to":"cat","kind":"k","conn":"c"}`,
+			`ann: {"type":"error","code":"absent","message":"nobody fits cat","to":"cat","conn":"c"}`,
+		},
 		{"a room of others", `{"type":"signal","to":"#x","kind":"k"}`, `ann: {"type":"error","code":"no-room","message":"not in this room"}`},
 		{"a role that nobody has", `{"type":"message","to":"#r/tv","data":1}`, `ann: {"type":"error","code":"absent","message":"nobody fits #r/tv","to":"#r/tv"}`},
 		{"a role with no name", `{"type":"message","to":"#r/","data":1}`, `ann: {"type":"error","code":"no-room","message":"not in this room"}`},

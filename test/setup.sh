@@ -15,6 +15,8 @@ firefox-esr firefox-esr
 turnserver coturn
 turnutils_uclient coturn
 /usr/lib/python3/dist-packages/aioice python3-aioice
+node nodejs
+npm npm
 '
 
 missing() {
