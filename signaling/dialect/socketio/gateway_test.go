@@ -99,13 +99,13 @@ func (w *world) client() *poller {
 
 func (p *poller) get() string {
 	rec := httptest.NewRecorder()
-	p.gateway.ServeHTTP(rec, httptest.NewRequest("GET", "/socket.io/?"+p.query, nil))
+	p.gateway.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/socket.io/?"+p.query, nil))
 	return rec.Body.String()
 }
 
 func (p *poller) post(body string) {
 	rec := httptest.NewRecorder()
-	p.gateway.ServeHTTP(rec, httptest.NewRequest("POST", "/socket.io/?"+p.query, strings.NewReader(body)))
+	p.gateway.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/socket.io/?"+p.query, strings.NewReader(body)))
 	if rec.Code != 200 {
 		p.t.Errorf("%.100s is answered by %d %s", body, rec.Code, rec.Body)
 	}
@@ -247,7 +247,7 @@ func TestScripts(t *testing.T) {
 	w := newWorld(t, Options{Scripts: fstest.MapFS{"socket.io.js": {Data: []byte("io")}}})
 	for path, code := range map[string]int{"/socket.io/socket.io.js": 200, "/socket.io/other.js": 404} {
 		rec := httptest.NewRecorder()
-		w.gateway.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+		w.gateway.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
 		if rec.Code != code {
 			t.Errorf("%s: %d, want %d", path, rec.Code, code)
 		}
