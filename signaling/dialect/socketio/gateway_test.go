@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
