@@ -83,6 +83,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		controls: controlRate.full(),
 	}
 	if !h.addSocket(c) {
+		c.Close(CloseGoing, "going")
 		conn.Close()
 		return
 	}

@@ -41,24 +41,30 @@ func newLull(epfd int) (*lull, error) {
 	return l, nil
 }
 
-// begin makes the next wait last for d; datagrams do not end it.
-func (l *lull) begin(d time.Duration) {
+// begin makes the next wait last for d; datagrams do not end it. It reports false if
+// there is no such wait, and the worker must look for datagrams.
+func (l *lull) begin(d time.Duration) bool {
 	if !l.on {
 		l.watch(0)
 	}
+	l.on = true
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
-	l.on = unix.TimerfdSettime(l.timer, 0, &spec, nil) == nil
-	if !l.on {
-		l.watch(unix.EPOLLIN)
+	if unix.TimerfdSettime(l.timer, 0, &spec, nil) != nil {
+		l.end()
 	}
+	return l.on
 }
 
-// end lets datagrams end the next wait again. Those that are there already do.
-func (l *lull) end() {
-	if l.on {
-		l.on = false
-		l.watch(unix.EPOLLIN)
+// end lets datagrams end the next wait again, and reports whether they could not
+// before. Then the worker must look first: the kernel does not tell of those that are
+// there already while it has the worker's epoll on its list of what was ready.
+func (l *lull) end() bool {
+	if !l.on {
+		return false
 	}
+	l.on = false
+	l.watch(unix.EPOLLIN)
+	return true
 }
 
 // close closes all but fd, which belongs to the netpoller.

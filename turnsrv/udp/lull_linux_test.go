@@ -36,9 +36,14 @@ func TestLull(t *testing.T) {
 	if awake(0) {
 		t.Error("a datagram ends the lull")
 	}
-	k.lull.end()
+	if !k.lull.end() {
+		t.Error("the worker is not told to look for what came during the lull")
+	}
+	if k.lull.end() {
+		t.Error("a lull ends twice")
+	}
 	if !awake(0) {
-		t.Error("the datagram of the lull wakes nobody after it")
+		t.Error("a datagram wakes nobody after the lull")
 	}
 	k.lull.begin(time.Hour)
 	k.lull.begin(time.Millisecond)

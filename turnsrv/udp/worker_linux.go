@@ -115,28 +115,29 @@ func (k *worker) run(h Handler) error {
 func (k *worker) work(h Handler) bool {
 	for range maxRounds {
 		if !k.poll() {
-			if k.lull != nil {
-				k.lull.end()
+			if k.lull != nil && k.lull.end() {
+				continue
 			}
 			return false
 		}
 		k.round(h)
-		if !k.left {
-			k.pause()
+		if !k.left && k.pauses() {
 			return false
 		}
 	}
 	return true
 }
 
-// pause makes the wait that follows one for a time, or for datagrams.
-func (k *worker) pause() {
+// pauses makes the wait that follows one for a time, or for datagrams. It reports
+// false if the worker must look once more before it waits.
+func (k *worker) pauses() bool {
 	switch {
 	case k.lull == nil:
+		return true
 	case k.pacer.rests(k.read):
-		k.lull.begin(k.pacer.pause)
+		return k.lull.begin(k.pacer.pause)
 	default:
-		k.lull.end()
+		return !k.lull.end()
 	}
 }
 
