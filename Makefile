@@ -1,5 +1,5 @@
 # What can be done here. `make test` is everything a change has to pass; it installs what it needs (Debian, as root).
-.PHONY: run test tools vet unit cross e2e lint fuzz bench bench-routes
+.PHONY: run test tools vet unit cross net e2e lint fuzz bench bench-routes
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -11,7 +11,7 @@ export GOFLAGS += -buildvcs=false
 run: ## serve with the defaults; the link that it prints opens in a browser
 	$(GO) run ./cmd/rtcd serve
 
-test: tools vet unit cross e2e ## all of it, in the order of what fails soonest
+test: tools vet unit cross net ## all of it, in the order of what fails soonest
 
 tools: # what the tests need beside Go
 	test/setup.sh
@@ -28,8 +28,11 @@ cross: ## the other systems that rtcd is built for
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) build ./...
 	GOOS=windows GOARCH=amd64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) build ./...
 
-e2e: ## the program in namespaces, before browsers and other projects' clients
+net: ## the program in namespaces, before browsers and other projects' clients
 	cd test && $(GO) test -count=1 -p 1 -parallel 16 -timeout 18m ./...
+
+e2e: tools ## the same in its long form: larger files, more pairs of clients, longer loads
+	cd test && RTCD_TEST_LONG=1 $(GO) test -count=1 -p 1 -parallel 16 -timeout 90m ./...
 
 lint: ## golangci-lint with .golangci.yml
 	$(LINT) run ./...
