@@ -41,8 +41,8 @@ type worker struct {
 	iov   []unix.Iovec
 	names []sockaddr
 	ctl   []byte
-	buf   []byte
-	used  int // slots that this batch has filled
+	buf   []byte // of the kernel, not of the heap: megabytes that the collector would count as live
+	used  int    // slots that this batch has filled
 }
 
 func newWorker(l *fastLoop, id int) (*worker, error) {
@@ -50,11 +50,17 @@ func newWorker(l *fastLoop, id int) (*worker, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
+	buf, err := unix.Mmap(-1, 0, rxSlots*rxSlotSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		unix.Close(epfd)
+		return nil, os.NewSyscallError("mmap", err)
+	}
 	var pauses *lull
 	watched := epfd
 	if l.opt.Coalesce > 0 {
 		if pauses, err = newLull(epfd); err != nil {
 			unix.Close(epfd)
+			unix.Munmap(buf)
 			return nil, err
 		}
 		watched = pauses.fd
@@ -66,7 +72,7 @@ func newWorker(l *fastLoop, id int) (*worker, error) {
 		ep: os.NewFile(uintptr(watched), "epoll"), epfd: epfd, lull: pauses,
 		events: make([]unix.EpollEvent, maxEvents),
 		msgs:   make([]mmsghdr, rxSlots), iov: make([]unix.Iovec, rxSlots), names: make([]sockaddr, rxSlots),
-		ctl: make([]byte, rxSlots*rxControl), buf: make([]byte, rxSlots*rxSlotSize),
+		ctl: make([]byte, rxSlots*rxControl), buf: buf,
 	}
 	k.w = l.newWriter(id)
 	for i := range k.msgs {
@@ -141,9 +147,11 @@ func (k *worker) pauses() bool {
 	}
 }
 
-// close ends the worker's wait; then nothing may use its epoll any more.
+// close ends the worker's wait; then nothing may use its epoll and its memory any more.
 func (k *worker) close() {
 	k.ep.Close()
+	unix.Munmap(k.buf)
+	k.buf = nil
 	if k.lull != nil {
 		k.lull.close()
 	}
