@@ -68,7 +68,7 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 		t.refuse(r, code)
 		return
 	}
-	if !t.quota.take(p.Limits, r.login.User, r.client.Addr.Addr()) {
+	if !t.mayCreate(r) || !t.quota.take(p.Limits, r.login.User, r.client.Addr.Addr()) {
 		t.refuse(r, 486)
 		return
 	}
@@ -102,6 +102,17 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 	}
 	t.openNext(r.now, pend, r.batch)
 }
+
+// mayCreate bounds how fast an address makes allocations: ports rest after use, so
+// making and releasing without pause would use all of them up.
+func (t *Table) mayCreate(r *request) bool {
+	rate := Rate{r.policy.Limits.AllocationsPerIP, creationPeriod}
+	return t.callers.allow(r.now.Mono, r.client.Addr.Addr(), creations, rate)
+}
+
+// creationPeriod is the time in which an address may make as many allocations as it
+// may have at once; bursts of twice as many pass.
+const creationPeriod = 10 * time.Second
 
 // allocateAgain answers an Allocate on a 5-tuple that has an allocation: as at first
 // if it is a retransmission, else 437.

@@ -51,6 +51,7 @@ type traffic struct {
 type connection struct {
 	alloc         atomic.Pointer[allocation]
 	authenticated atomic.Bool
+	expelled      atomic.Bool
 }
 
 // socketState is the core's part of a Socket.
@@ -67,6 +68,10 @@ func NewConnection(addr, local netip.AddrPort, tr Transport, via any) *Client {
 
 // Authenticated reports whether a valid MAC has come on this connection.
 func (c *Client) Authenticated() bool { return c.conn != nil && c.conn.authenticated.Load() }
+
+// Expelled reports whether the shell is to close the connection: a stranger's, from
+// an address of too many wrong passwords.
+func (c *Client) Expelled() bool { return c.conn != nil && c.conn.expelled.Load() }
 
 // HasAllocation reports whether the connection holds an allocation.
 func (c *Client) HasAllocation() bool { return c.conn != nil && c.conn.alloc.Load() != nil }

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"time"
+
 	"github.com/pion/stun/v3"
 )
 
@@ -45,9 +47,8 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 		t.refuseLogin(r, allFeatures)
 		return false
 	}
-	if r.client.conn == nil {
-		t.callers.authenticated(r.now.Mono, r.client.Addr.Addr())
-	} else {
+	t.callers.authenticated(r.now.Mono, r.client.Addr.Addr())
+	if r.client.conn != nil {
 		r.client.conn.authenticated.Store(true)
 	}
 	if !fresh {
@@ -57,18 +58,31 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 	return true
 }
 
-// refuseLogin answers 401 to credentials that are not good.
+// refuseLogin answers 401 to credentials that are not good. Whose address has sent
+// too many is not answered over UDP, where clients ask again; a connection, where
+// nobody would, is to be closed. Good credentials never come here, whatever others
+// behind the same NAT have tried.
 func (t *Table) refuseLogin(r *request, features byte) {
-	if t.maySpeak(r, failedLogins, r.policy.Limits.FailedLogins, LoginLimited) {
+	if t.callers.allow(r.now.Mono, r.client.Addr.Addr(), failedLogins, r.policy.Limits.FailedLogins) {
 		t.challenge(r, 401, features)
+		return
+	}
+	r.batch.drop(LoginLimited)
+	if c := r.client.conn; c != nil && !c.authenticated.Load() {
+		c.expelled.Store(true)
 	}
 }
+
+// graceAge is how old an allocation may get on a credential that has expired: then
+// its owner has to show a valid one.
+const graceAge = 24 * time.Hour
 
 // verify checks the MAC and that the user may still ask for this. On success the
 // request's answers are signed from then on.
 func (t *Table) verify(r *request, a *allocation, alg uint16) bool {
 	owner := a != nil && a.username == r.username
-	if owner && (a.expires.Load() == 0 || !r.policy.StrictExpiry) && t.verifyKey(r, alg, a.password) {
+	grace := !r.policy.StrictExpiry && owner && r.now.Mono-a.created < graceAge
+	if owner && (a.expires.Load() == 0 || grace) && t.verifyKey(r, alg, a.password) {
 		return true
 	}
 	r.login = t.keys.Lookup(r.username, r.now.Unix)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// limiter bounds the answers that an address gets before it has shown a password.
+// limiter bounds the answers that an address gets before it has shown a password,
+// and how fast it makes allocations.
 // Its table has a fixed size: a flood from many addresses makes it forget, not
 // grow. All limits of an address share a slot.
 type limiter struct {
@@ -34,6 +35,7 @@ const (
 	unauthenticated bucket = iota
 	bindings
 	failedLogins
+	creations // of allocations; these show a password
 	numBuckets
 )
 
@@ -76,7 +78,7 @@ func (l *limiter) allow(now time.Duration, addr netip.Addr, b bucket, rate Rate)
 	s := row.slot(h)
 	s.seen = now
 	n := rate.N
-	if s.known != 0 && now-s.known < knownFor {
+	if b != creations && s.known != 0 && now-s.known < knownFor {
 		n *= knownBonus
 	}
 	if n == 0 {

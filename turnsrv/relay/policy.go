@@ -39,7 +39,7 @@ type Policy struct {
 // Limits bound what clients can take. Zero means the default, negative unlimited.
 type Limits struct {
 	AllocationsPerUser int // default 16; counted on the user part of the username
-	AllocationsPerIP   int // default 64; an IPv6 client counts by its /64
+	AllocationsPerIP   int // default 64, and as many new ones in 10 s; an IPv6 client counts by its /64
 	Allocations        int // default unlimited
 	Permissions        int // per allocation, default 128
 	Channels           int // per allocation, default 64
@@ -50,7 +50,7 @@ type Limits struct {
 	// Answers over UDP per IPv4 address or IPv6 /64; bursts of twice N pass.
 	Unauthenticated Rate // errors to requests without a valid MAC, default 10/s
 	Binding         Rate // default 100/s
-	FailedLogins    Rate // 401 to a wrong password, default 10 in 10 s
+	FailedLogins    Rate // 401 to a wrong password, over every transport, default 10 in 10 s
 }
 
 // Rate is N events per duration. The zero Rate means the default, negative N
@@ -117,28 +117,44 @@ func prefixes(list ...string) []netip.Prefix {
 // loopback, link-local, multicast, documentation and transition addresses.
 func RecommendedDeny() []netip.Prefix { return slices.Clone(recommendedDeny) }
 
-// canonical returns the IPv4 address that addr stands for when it is IPv4-mapped
-// (RFC 4291), IPv4-compatible, NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056) or
-// Teredo (RFC 4380), and else addr itself. Any of these reaches the IPv4 host.
-func canonical(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
+// maxForms is how many hosts one address can mean.
+const maxForms = 5
+
+// formsOf returns the hosts that addr may reach: itself without zone, and the IPv4
+// address that it stands for when it is IPv4-mapped or IPv4-compatible (RFC 4291),
+// 6to4 (RFC 3056), Teredo (RFC 4380) or NAT64 (RFC 6052). The local-use NAT64
+// prefix (RFC 8215) does not tell where the IPv4 address stands: each place counts
+// that holds more than the zeros beside another.
+func formsOf(addr netip.Addr) (forms [maxForms]netip.Addr, n int) {
+	addr = addr.WithZone("")
+	forms[0] = addr
 	if addr.Is4() {
-		return addr
+		return forms, 1
 	}
-	b := addr.As16()
-	v4 := func(at int) netip.Addr { return netip.AddrFrom4([4]byte(b[at : at+4])) }
+	b, n := addr.As16(), 1
+	v4 := func(i, j, k, l int) {
+		forms[n] = netip.AddrFrom4([4]byte{b[i], b[j], b[k], b[l]})
+		n++
+	}
 	switch {
-	case compatible.Contains(addr), nat64.Contains(addr), nat64Local.Contains(addr):
-		return v4(12)
+	case addr.IsLoopback() || addr.IsUnspecified(): // in ::/96, but no IPv4 address
+	case addr.Is4In6(), compatible.Contains(addr), nat64.Contains(addr):
+		v4(12, 13, 14, 15)
+	case nat64Local.Contains(addr):
+		for _, at := range [][4]int{{6, 7, 9, 10}, {7, 9, 10, 11}, {9, 10, 11, 12}, {12, 13, 14, 15}} {
+			if b[at[0]] != 0 {
+				v4(at[0], at[1], at[2], at[3])
+			}
+		}
 	case sixToFour.Contains(addr):
-		return v4(2)
+		v4(2, 3, 4, 5)
 	case teredo.Contains(addr): // the client's address, inverted
 		for i := 12; i < 16; i++ {
 			b[i] = ^b[i]
 		}
-		return v4(12)
+		v4(12, 13, 14, 15)
 	}
-	return addr
+	return forms, n
 }
 
 var (
@@ -153,9 +169,9 @@ var (
 type policy struct {
 	Policy
 	gen      uint64
-	relayIPs []netip.Addr // local and public, of this policy and of those before
-	own      []netip.AddrPort
-	local    []netip.Addr // own and relay addresses, canonical
+	relayIPs []netip.Addr     // local and public, of this policy and of those before
+	own      []netip.AddrPort // unmapped
+	local    []netip.Addr     // this machine's and the relays' addresses, unmapped
 }
 
 func compile(p Policy, before *policy) *policy {
@@ -180,13 +196,7 @@ func compile(p Policy, before *policy) *policy {
 		add(&c.local, a)
 	}
 	for _, o := range p.Own {
-		if !o.Addr().IsUnspecified() {
-			c.own = append(c.own, netip.AddrPortFrom(o.Addr().Unmap(), o.Port()))
-			continue
-		}
-		for _, a := range c.local {
-			c.own = append(c.own, netip.AddrPortFrom(a, o.Port()))
-		}
+		c.own = append(c.own, netip.AddrPortFrom(o.Addr().Unmap(), o.Port()))
 	}
 	return c
 }
@@ -204,23 +214,46 @@ func (p *policy) relay(f family) (RelayIP, bool) {
 // isRelayIP reports whether relayed addresses of ours may be at addr.
 func (p *policy) isRelayIP(addr netip.Addr) bool { return slices.Contains(p.relayIPs, addr) }
 
-// hasOwn reports whether addr is this machine's, where the port decides.
-func (p *policy) hasOwn(addr netip.Addr) bool { return slices.Contains(p.local, addr) }
+// hasOwn reports whether addr reaches this machine, where the port decides.
+func (p *policy) hasOwn(addr netip.Addr) bool {
+	forms, n := formsOf(addr)
+	for _, a := range forms[:n] {
+		if p.isLocal(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// isLocal reports whether a is an address of this machine. Every loopback address
+// is, and to Linux 0.0.0.0 and :: are loopback addresses too.
+func (p *policy) isLocal(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsUnspecified() || slices.Contains(p.local, a)
+}
+
+// isListener reports whether we listen at a.
+func (p *policy) isListener(a netip.Addr, port uint16) bool {
+	for _, o := range p.own {
+		if (o.Port() == port || o.Port() == 0) && (o.Addr() == a || o.Addr().IsUnspecified() && p.isLocal(a)) {
+			return true
+		}
+	}
+	return false
+}
 
 // admits judges an address that is not a live relayed address of ours. A port of 0
-// asks for the address alone, as CreatePermission does.
+// asks for the address alone, as CreatePermission does. Every host that the address
+// may reach has to pass, so that no way to write a refused one gets by. A mapped
+// address never passes: on the wire there is no such thing.
 func (p *policy) admits(peer netip.AddrPort) bool {
-	addr := canonical(peer.Addr())
-	for _, o := range p.own {
-		if o.Addr() == addr && (o.Port() == peer.Port() || o.Port() == 0) {
+	forms, n := formsOf(peer.Addr())
+	for _, a := range forms[:n] {
+		if p.isListener(a, peer.Port()) || a.Is4In6() ||
+			!within(p.Allow, a) && (p.isLocal(a) || within(p.Deny, a)) {
 			return false
 		}
 	}
-	plain := peer.Addr().WithZone("")
-	if within(p.Allow, plain) {
-		return true
-	}
-	return !slices.Contains(p.local, addr) && !within(p.Deny, addr) && !within(p.Deny, plain) && !plain.Is4In6()
+	return true
 }
 
 // mayPermit judges an address for a permission, which has no port: the addresses

@@ -7,43 +7,131 @@ import (
 	"time"
 )
 
-// encodings are all ways to write an IPv4 address as an IPv6 one that reaches it.
-func encodings(v4 netip.Addr) map[string]netip.Addr {
-	b := v4.As4()
-	at := func(prefix string, pos int, invert bool) netip.Addr {
-		a := netip.MustParseAddr(prefix).As16()
-		for i := range b {
-			a[pos+i] = b[i]
-			if invert {
-				a[pos+i] = ^b[i]
+// encoding is one way to write an IPv4 address as an IPv6 one that reaches it.
+type encoding struct {
+	name   string
+	prefix [16]byte
+	at     [4]int // where the bytes go
+	invert bool
+}
+
+var encodings = func() (list []encoding) {
+	add := func(name, prefix string, invert bool, at ...int) {
+		list = append(list, encoding{name, netip.MustParseAddr(prefix).As16(), [4]int(at), invert})
+	}
+	add("mapped", "::ffff:0:0", false, 12, 13, 14, 15)
+	add("compatible", "::", false, 12, 13, 14, 15)
+	add("NAT64", "64:ff9b::", false, 12, 13, 14, 15)
+	add("local NAT64 /48", "64:ff9b:1::", false, 6, 7, 9, 10)
+	add("local NAT64 /56", "64:ff9b:1::", false, 7, 9, 10, 11)
+	add("local NAT64 /64", "64:ff9b:1::", false, 9, 10, 11, 12)
+	add("local NAT64 /96", "64:ff9b:1::", false, 12, 13, 14, 15)
+	add("6to4", "2002::", false, 2, 3, 4, 5)
+	add("6to4 with a subnet and a host", "2002:0:0:7:8000::1", false, 2, 3, 4, 5)
+	add("Teredo", "2001:0:102:304:8000:c350::", true, 12, 13, 14, 15)
+	return list
+}()
+
+func (e encoding) of(v4 netip.Addr) netip.Addr {
+	a := e.prefix
+	for i, b := range v4.As4() {
+		if e.invert {
+			b = ^b
+		}
+		a[e.at[i]] = b
+	}
+	return netip.AddrFrom16(a)
+}
+
+// ambiguous tells that an address of this encoding may be read as another IPv4 host
+// too, and that one decides as well.
+func (e encoding) ambiguous() bool { return nat64Local.Contains(netip.AddrFrom16(e.prefix)) }
+
+// One million addresses under a thousand policies: a host is admitted or refused,
+// however its address is written. Beside that a mapped address never passes, and a
+// list that refuses a transition prefix refuses it.
+func TestEveryEncodingHasOneVerdict(t *testing.T) {
+	t.Parallel()
+	const policies, addresses = 1000, 1000
+	r := rand.New(rand.NewPCG(7, 7))
+	addr := func() netip.Addr {
+		return netip.AddrFrom4([4]byte{byte(1 + r.IntN(16)), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())})
+	}
+	list := func(n int) (out []netip.Prefix) {
+		for range n {
+			p, _ := addr().Prefix(1 + r.IntN(24))
+			out = append(out, p)
+		}
+		return out
+	}
+	var admitted, refused int
+	for range policies {
+		p := Policy{Deny: list(1 + r.IntN(4)), Allow: list(r.IntN(3)), OwnAddrs: []netip.Addr{addr()}}
+		switch r.IntN(8) {
+		case 0:
+			p.Deny = nil // the recommended one
+		case 1:
+			p.Own = []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 9)}
+		}
+		c := compile(p, nil)
+		for range addresses {
+			v4 := addr()
+			if r.IntN(100) == 0 {
+				v4 = p.OwnAddrs[0]
+			}
+			want := c.admits(netip.AddrPortFrom(v4, 9))
+			if want {
+				admitted++
+			} else {
+				refused++
+			}
+			for _, e := range encodings {
+				a := e.of(v4)
+				got := c.admits(netip.AddrPortFrom(a, 9))
+				strict := p.Deny == nil || e.name == "mapped" || e.ambiguous()
+				if got && !want || want && !got && !strict {
+					t.Fatalf("%v is admitted: %v; as %s, %v: %v\n%+v", v4, want, e.name, a, got, p)
+				}
 			}
 		}
-		return netip.AddrFrom16(a)
 	}
-	return map[string]netip.Addr{
-		"mapped": at("::ffff:0:0", 12, false), "compatible": at("::", 12, false), "NAT64": at("64:ff9b::", 12, false),
-		"local NAT64": at("64:ff9b:1::", 12, false), "6to4": at("2002::", 2, false), "Teredo": at("2001::", 12, true),
+	if admitted < policies*addresses/10 || refused < policies*addresses/10 {
+		t.Errorf("%d admitted, %d refused: too one-sided to show much", admitted, refused)
 	}
 }
 
-func TestNoEncodingPassesTheDenyList(t *testing.T) {
-	// A list of one odd prefix, so that only the canonical form can catch it.
-	for _, deny := range [][]netip.Prefix{nil, prefixes("11.99.0.0/16", "9.0.0.0/8")} {
-		p := compile(Policy{Deny: deny}, nil)
-		r := rand.New(rand.NewPCG(7, 7))
-		for range 50000 {
-			v4 := netip.AddrFrom4([4]byte{byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())})
-			if r.IntN(2) == 0 {
-				v4 = netip.AddrFrom4([4]byte{11, 99, byte(r.Uint32()), byte(r.Uint32())})
+// Whoever admits a transition prefix opens no way to the hosts that stay refused.
+func TestAllowedTransitionPrefixOpensNoRefusedHost(t *testing.T) {
+	p := compile(Policy{Allow: prefixes("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "::ffff:0:0/96")}, nil)
+	for _, e := range encodings {
+		for host, want := range map[string]bool{
+			"10.1.2.3": false, "127.0.0.1": false, "169.254.169.254": false, "192.168.1.1": false, "9.9.9.9": e.name != "mapped",
+		} {
+			a := e.of(netip.MustParseAddr(host))
+			if got := p.admits(netip.AddrPortFrom(a, 9)); got != want {
+				t.Errorf("%s as %s, %v: admitted %v", host, e.name, a, got)
 			}
-			if p.admits(netip.AddrPortFrom(v4, 9)) {
-				continue
-			}
-			for name, a := range encodings(v4) {
-				if p.admits(netip.AddrPortFrom(a, 9)) {
-					t.Fatalf("%v is denied, but as %s it passes: %v", v4, name, a)
-				}
-			}
+		}
+	}
+}
+
+// Without any list this machine is still no peer, by none of its loopback names; and
+// where those are admitted, a listener on all addresses still is none.
+func TestLoopbackIsThisMachine(t *testing.T) {
+	loopback := []string{"127.0.0.1", "127.0.0.2", "127.255.255.254", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"}
+	open := compile(Policy{Deny: []netip.Prefix{}}, nil)
+	all := netip.AddrPortFrom(netip.IPv4Unspecified(), 3478)
+	allowed := compile(Policy{Own: []netip.AddrPort{all}, Allow: prefixes("0.0.0.0/0", "::/0")}, nil)
+	for _, s := range loopback {
+		a := netip.MustParseAddr(s)
+		if open.admits(netip.AddrPortFrom(a, 9)) {
+			t.Errorf("%s is admitted without a list", s)
+		}
+		if allowed.admits(netip.AddrPortFrom(a, 3478)) {
+			t.Errorf("%s leads to our own listener", s)
+		}
+		if !a.Is4In6() && !allowed.admits(netip.AddrPortFrom(a, 3479)) {
+			t.Errorf("%s is not admitted though it is allowed", s)
 		}
 	}
 }
