@@ -17,6 +17,7 @@ turnutils_uclient coturn
 /usr/lib/python3/dist-packages/aioice python3-aioice
 node nodejs
 npm npm
+zbarimg zbar-tools
 '
 
 missing() {

@@ -46,6 +46,10 @@ type driver interface {
 	navigate(ctx context.Context, tab, url string) error
 	// evaluate waits for the promise that the expression yields and returns its string.
 	evaluate(ctx context.Context, tab, expression string) (string, error)
+	// press presses and releases a key: the name of one in keys, or a character.
+	press(ctx context.Context, tab, key string) error
+	// resize gives the tab a viewport of that many CSS pixels.
+	resize(ctx context.Context, tab string, width, height int) error
 	// screenshot returns what the tab shows, base64 of a PNG.
 	screenshot(ctx context.Context, tab string) (string, error)
 	// close closes the tab.
@@ -149,6 +153,35 @@ func (p *Page) Eval(ctx context.Context, out any, function string, args ...any) 
 		return fmt.Errorf("decode %.200s: %w", text, err)
 	}
 	return nil
+}
+
+// key is one without a character of its own.
+type key struct {
+	code    int    // Windows' virtual key, for DevTools
+	text    string // what it types, for DevTools
+	element string // WebDriver's character for it, for BiDi
+}
+
+// keys are known by the names that pages see (KeyboardEvent.key).
+var keys = map[string]key{
+	"Tab":    {code: 9, element: "\uE004"},
+	"Enter":  {code: 13, text: "\r", element: "\uE007"},
+	"Escape": {code: 27, element: "\uE00C"},
+}
+
+// Press presses keys one after the other, as a person does: each is a name (Tab, Enter, Escape) or a character.
+func (p *Page) Press(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := p.browser.driver.press(ctx, p.tab, name); err != nil {
+			return fmt.Errorf("press %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Resize gives the page a viewport of that many CSS pixels.
+func (p *Page) Resize(ctx context.Context, width, height int) error {
+	return p.browser.driver.resize(ctx, p.tab, width, height)
 }
 
 // Screenshot returns what the page shows, as a PNG.

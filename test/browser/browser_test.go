@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,6 +123,7 @@ func look(ctx context.Context, t *testing.T, b *browser.Browser) {
 	if err := page.Eval(ctx, nil, `() => { throw new Error("no") }`); err == nil {
 		t.Error("an exception in the page is not an error")
 	}
+	operate(ctx, t, page)
 	shot, err := page.Screenshot(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -131,5 +133,37 @@ func look(ctx context.Context, t *testing.T, b *browser.Browser) {
 	}
 	if err := page.Close(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// operate uses the page as somebody with a keyboard and a narrow window.
+func operate(ctx context.Context, t *testing.T, page *browser.Page) {
+	t.Helper()
+	if err := page.Resize(ctx, 360, 700); err != nil {
+		t.Fatal(err)
+	}
+	err := page.Eval(ctx, nil, `() => {
+		window.pressed = [];
+		addEventListener("keydown", (e) => pressed.push(e.key));
+		document.body.append(document.createElement("input"));
+		document.body.append(Object.assign(document.createElement("button"), {onclick: () => pressed.push("click")}));
+	}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := page.Press(ctx, "Tab", "x", "Tab", "Enter"); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Pressed []string
+		Typed   string
+		Width   int
+	}
+	err = page.Eval(ctx, &got, `() => ({pressed, typed: document.querySelector("input").value, width: innerWidth})`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(got.Pressed, " ") != "Tab x Tab Enter click" || got.Typed != "x" || got.Width != 360 {
+		t.Errorf("pressed Tab x Tab Enter at a width of 360: %+v", got)
 	}
 }

@@ -21,7 +21,7 @@ func (b *Browser) startChromium(ctx context.Context, node *lab.Node, ca *lab.CA)
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
 		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
 		"--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required",
-		"--mute-audio", "--window-size=1280,1000", "about:blank")
+		"--mute-audio", "--enable-blink-features=ComputedAccessibilityInfo", "--window-size=1280,1000", "about:blank")
 	var err error
 	if b.process, err = lab.Start(in(cmd, b.home)); err != nil {
 		return "", err
@@ -101,6 +101,24 @@ func (d devtools) evaluate(ctx context.Context, tab, expression string) (string,
 	}
 	var text string
 	return text, json.Unmarshal(out.Result.Value, &text)
+}
+
+func (d devtools) press(ctx context.Context, tab, name string) error {
+	k, named := keys[name]
+	if !named {
+		k.text = name
+	}
+	down := object{"type": "keyDown", "key": name, "text": k.text, "windowsVirtualKeyCode": k.code}
+	if err := d.rpc.call(ctx, tab, "Input.dispatchKeyEvent", down, nil); err != nil {
+		return err
+	}
+	up := object{"type": "keyUp", "key": name, "windowsVirtualKeyCode": k.code}
+	return d.rpc.call(ctx, tab, "Input.dispatchKeyEvent", up, nil)
+}
+
+func (d devtools) resize(ctx context.Context, tab string, width, height int) error {
+	params := object{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}
+	return d.rpc.call(ctx, tab, "Emulation.setDeviceMetricsOverride", params, nil)
 }
 
 func (d devtools) screenshot(ctx context.Context, tab string) (string, error) {

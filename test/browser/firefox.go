@@ -103,6 +103,20 @@ func (d bidi) evaluate(ctx context.Context, tab, expression string) (string, err
 	return out.Result.Value, nil
 }
 
+func (d bidi) press(ctx context.Context, tab, name string) error {
+	if k, named := keys[name]; named {
+		name = k.element
+	}
+	stroke := []object{{"type": "keyDown", "value": name}, {"type": "keyUp", "value": name}}
+	params := object{"context": tab, "actions": []object{{"type": "key", "id": "keyboard", "actions": stroke}}}
+	return d.rpc.call(ctx, "", "input.performActions", params, nil)
+}
+
+func (d bidi) resize(ctx context.Context, tab string, width, height int) error {
+	params := object{"context": tab, "viewport": object{"width": width, "height": height}}
+	return d.rpc.call(ctx, "", "browsingContext.setViewport", params, nil)
+}
+
 func (d bidi) screenshot(ctx context.Context, tab string) (string, error) {
 	var out struct {
 		Data string `json:"data"`
