@@ -43,7 +43,6 @@ type NAT struct {
 	Client *Node
 
 	net      *Net
-	port     string     // the core's interface towards the home
 	gateways []*gateway // outermost first
 	wire     *wire      // once Impair was called
 }
@@ -63,7 +62,7 @@ func (n *Net) AddNAT(name string, host byte, kinds ...NATKind) (*NAT, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &NAT{net: n, port: "to-" + name + "-nat"}
+	s := &NAT{net: n}
 	for i, kind := range kinds {
 		g := &gateway{Node: gate, kind: kind}
 		s.gateways = append(s.gateways, g)
@@ -216,7 +215,7 @@ func (s *NAT) route() error {
 			s.net.ip("route", "replace", public+"/32", "dev", s.wire.name))
 	}
 	return errors.Join(gate.ip("route", "replace", "default", "via", "169.254.1.1", "dev", outside, "onlink", "src", public),
-		s.net.ip("route", "replace", public+"/32", "dev", s.port))
+		s.net.ip("route", "replace", public+"/32", "dev", gate.port))
 }
 
 // Close removes the home before its Net is closed. Programs must have been stopped before.

@@ -183,3 +183,19 @@ func TestBadLine(t *testing.T) {
 		t.Error("a datagram passed a line that loses all")
 	}
 }
+
+func TestASecondAddress(t *testing.T) {
+	n, a, b := newNet(t)
+	second, err := n.AddAddress(b, 21)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.ListenPacket(t.Context(), second.String()+":4000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !pass(t, a, c, generous) {
+		t.Errorf("a datagram to %s did not arrive", c.LocalAddr())
+	}
+}

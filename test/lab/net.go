@@ -33,6 +33,7 @@ type Net struct {
 type Node struct {
 	IP4, IP6 netip.Addr
 	ns       string
+	port     string // the router's interface towards it; "" for a node behind another
 }
 
 // New makes the router. It first removes what labs of dead processes have left behind.
@@ -55,22 +56,33 @@ func New() (*Net, error) {
 func (n *Net) Add(name string, host byte) (*Node, error) {
 	ip6 := netip.MustParseAddr("2a11:22:33::").As16()
 	ip6[15] = host
-	node := &Node{IP4: netip.AddrFrom4([4]byte{11, 22, 33, host}), IP6: netip.AddrFrom16(ip6), ns: nsName(name)}
+	node := &Node{IP4: netip.AddrFrom4([4]byte{11, 22, 33, host}), IP6: netip.AddrFrom16(ip6), ns: nsName(name), port: "to-" + name}
 	if err := addNamespace(node.ns); err != nil {
 		return nil, err
 	}
 	n.nodes = append(n.nodes, node)
-	if err := n.connect(node, name); err != nil {
+	if err := n.connect(node); err != nil {
 		return nil, fmt.Errorf("lab: node %q: %w", name, err)
 	}
 	return node, n.writeHosts()
 }
 
+// AddAddress gives a node of [Net.Add] another address, 11.22.33.host.
+func (n *Net) AddAddress(node *Node, host byte) (netip.Addr, error) {
+	addr := netip.AddrFrom4([4]byte{11, 22, 33, host})
+	return addr, firstError(
+		func() error { return node.ip("addr", "add", addr.String()+"/32", "dev", "eth0") },
+		func() error {
+			return n.ip("route", "add", addr.String()+"/32", "via", node.IP4.String(), "dev", node.port, "onlink")
+		},
+	)
+}
+
 // connect joins a node to the router. Each end knows the other by an on-link gateway address, so a node's
 // own address can be a /32 and every packet between two nodes is routed (and filtered).
-func (n *Net) connect(node *Node, name string) error {
+func (n *Net) connect(node *Node) error {
 	const gateway4, gateway6 = "169.254.1.1", "fe80::1"
-	port := "to-" + name
+	port := node.port
 	node4, node6 := node.IP4.String(), node.IP6.String()
 	return firstError(
 		func() error { return sysctl(n.router, "net.ipv6.conf.default.accept_dad=0") },

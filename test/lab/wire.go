@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,7 @@ type Impairment struct {
 // not every kernel has netem. It may be called again to change the line.
 func (s *NAT) Impair(line Impairment) error {
 	if s.wire == nil {
-		w, err := newWire(s.net, s.gateways[0].Node, s.port)
+		w, err := newWire(s.net, s.gateways[0].Node)
 		if err != nil {
 			return fmt.Errorf("lab: wire of %s: %w", s.gateways[0].ns, err)
 		}
@@ -46,8 +47,8 @@ type wire struct {
 	done sync.WaitGroup
 }
 
-func newWire(n *Net, home *Node, port string) (*wire, error) {
-	w := &wire{name: "w-" + port[len("to-"):]}
+func newWire(n *Net, home *Node) (*wire, error) {
+	w := &wire{name: "w-" + strings.TrimPrefix(home.port, "to-")}
 	w.line.Store(&Impairment{})
 	for i, end := range []struct {
 		at   *Node

@@ -1,0 +1,139 @@
+package natlab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"rtcd/test/lab"
+)
+
+// server is a running rtcd.
+type server struct {
+	config  string // path of the configuration file
+	admin   *http.Client
+	process *lab.Process
+}
+
+type settings = map[string]any
+
+// serve runs rtcd until the end of the test, with the default limits but for those given.
+func serve(t *testing.T, limits settings) *server {
+	t.Helper()
+	s := &server{admin: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return world.server.Dial(ctx, network, addr)
+		},
+	}}}
+	t.Cleanup(s.admin.CloseIdleConnections)
+	s.config = configure(t, limits)
+	var err error
+	s.process, err = lab.Start(world.server.Command(context.WithoutCancel(t.Context()), world.program, "serve", "--config", s.config))
+	must(t, err)
+	t.Cleanup(func() {
+		must(t, s.process.Stop())
+		out := s.process.Output()
+		if strings.Contains(out, "panic") || strings.Contains(out, "DATA RACE") { // the latter with GOFLAGS=-race
+			t.Error("rtcd panicked or raced")
+		}
+		if t.Failed() {
+			t.Logf("rtcd wrote:\n%s", out)
+		}
+	})
+	must(t, eventually(patient(t), "rtcd is ready", func() bool {
+		body, err := s.ask(t.Context(), "/readyz")
+		return err == nil && strings.TrimSpace(body) == "ready"
+	}))
+	return s
+}
+
+// configure writes a configuration, as JSON, which is YAML too, with the secrets beside it.
+func configure(t *testing.T, limits settings) string {
+	t.Helper()
+	dir := t.TempDir()
+	secret := func(name string) string {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, fmt.Appendf(nil, "%s of %s, which is long enough", name, dir), 0o600))
+		return path
+	}
+	all := settings{}
+	maps.Copy(all, limits)
+	text, err := json.MarshalIndent(settings{
+		"domain": turnHost,
+		"listen": settings{
+			"https": world.hosts[hubHost].String() + ":443", "http": "",
+			"turn": ":3478", "turns": world.hosts[turnHost].String() + ":443", "admin": "127.0.0.1:9641",
+		},
+		"tls":       settings{"mode": "files", "cert_file": world.certFile, "key_file": world.keyFile},
+		"turn":      settings{"secret_file": secret("turn"), "external_ip": world.hosts[turnHost].String(), "limits": all},
+		"signaling": settings{"token_secret_file": secret("token")},
+		"log":       settings{"level": "debug", "format": "text"},
+	}, "", "  ")
+	must(t, err)
+	path := filepath.Join(dir, "config.yaml")
+	must(t, os.WriteFile(path, text, 0o600))
+	return path
+}
+
+// ask gets a page of the admin listener.
+func (s *server) ask(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9641"+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := s.admin.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return string(body), err
+}
+
+// run runs another command of the program with the same configuration and returns what it prints.
+func (s *server) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := world.server.Command(patient(t), world.program, append(args, "--config", s.config)...).Output()
+	if err != nil {
+		t.Fatalf("rtcd %s: %v", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// token is a join token for a room.
+func (s *server) token(t *testing.T, room, name string) string {
+	t.Helper()
+	return s.run(t, "token", "--room", room, "--name", name)
+}
+
+// metric is the sum of the series whose name and labels match the pattern, 0 if there is none.
+func (s *server) metric(t *testing.T, pattern string) (sum float64) {
+	t.Helper()
+	text, err := s.ask(patient(t), "/metrics")
+	must(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^(?:`+pattern+`) (\S+)$`).FindAllStringSubmatch(text, -1) {
+		n, err := strconv.ParseFloat(m[1], 64)
+		must(t, err)
+		sum += n
+	}
+	return sum
+}
+
+// descriptors is how many the process has open.
+func (s *server) descriptors(t *testing.T) int {
+	t.Helper()
+	return int(s.metric(t, "process_open_fds"))
+}
