@@ -355,6 +355,20 @@ func (h *Hub) Rooms() []RoomInfo {
 	return all
 }
 
+// Rooms counts the members of each room of the session's tenant that the session's
+// token opens.
+func (s *Session) Rooms() map[string]int {
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	counts := map[string]int{}
+	for name, r := range s.in.tenant.rooms {
+		if s.member.Opens == "" || s.member.Opens == name {
+			counts[name] = len(r.seats)
+		}
+	}
+	return counts
+}
+
 // Members lists all members of this node, also those in no room.
 func (h *Hub) Members() []MemberInfo {
 	var all []MemberInfo

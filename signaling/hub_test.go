@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -553,6 +554,28 @@ func TestADialectLivesInItsOwnTenant(t *testing.T) {
 	}
 	if n := len(w.hub.tenants); n != 0 {
 		t.Fatalf("%d tenants", n)
+	}
+}
+
+// TestASessionCountsTheRoomsThatItsTokenOpens: those of its own tenant, and no others.
+func TestASessionCountsTheRoomsThatItsTokenOpens(t *testing.T) {
+	w := newWorld(t, Options{})
+	open := func(tenant, room, only string) *Session {
+		s, err := w.hub.Open(Hello{Tenant: tenant, Claims: creds.Claims{Room: only}, Join: Message{Room: room}}, newPad())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	all := open("app", "a", "")
+	open("app", "b", "")
+	one := open("app", "b", "b")
+	open("other", "c", "")
+	if got, want := all.Rooms(), map[string]int{"a": 1, "b": 2}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got, want := one.Rooms(), map[string]int{"b": 2}; !maps.Equal(got, want) {
+		t.Errorf("with a token for one: %v, want %v", got, want)
 	}
 }
 
