@@ -199,7 +199,11 @@ func (c *Conn) end(politely bool) {
 	if !politely {
 		c.takeLocked()
 	}
-	if c.probe != nil {
+	switch {
+	case c.probe == nil:
+	case politely: // a client that polls no more has only this way to hear the last words
+		c.probe.SetReadDeadline(time.Now().Add(closeGrace))
+	default:
 		c.probe.Close()
 	}
 	switch {
@@ -207,11 +211,9 @@ func (c *Conn) end(politely bool) {
 		c.pushLocked(Packet{kind: kindClose}) // its writer turns it into a close frame
 	case c.ws != nil:
 		c.ws.Close()
-	case politely && c.poll == nil:
-		c.pushLocked(Packet{kind: kindClose})
-		c.timer = time.AfterFunc(closeGrace, func() { c.server.forget(c) })
 	case politely:
 		c.pushLocked(Packet{kind: kindClose})
+		c.timer = time.AfterFunc(closeGrace, func() { c.server.forget(c) })
 	case c.poll != nil:
 		c.wakeLocked()
 	}

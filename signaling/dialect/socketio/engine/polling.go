@@ -40,11 +40,14 @@ func (c *Conn) serveGet(w http.ResponseWriter, r *http.Request) {
 	if c.ws == nil && r.Context().Err() == nil { // else the queue is the WebSocket's, or the next GET's
 		packets = c.takeLocked()
 	}
-	over := c.over
-	c.mu.Unlock()
-	if over {
-		c.server.forget(c)
+	// A client that finds the end behind its last messages forgets them: it acts on the
+	// one at once and on the others later. So the end has a GET of its own.
+	if n := len(packets) - 1; n > 0 && packets[n].kind == kindClose {
+		c.queue, packets = packets[n:], packets[:n]
+	} else if c.over {
+		defer c.server.forget(c)
 	}
+	c.mu.Unlock()
 	if len(packets) == 0 {
 		packets = []Packet{{kind: kindNoop}}
 	}

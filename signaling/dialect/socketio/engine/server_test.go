@@ -210,7 +210,11 @@ func TestPollingConnection(t *testing.T) {
 			p.want("a GET until the ping", "GET", "", 200, "2")
 			p.want("a pong", "POST", "3", 200, "ok")
 		}
+		p.ear.conn.Send(Text([]byte("goodbye")))
 		p.ear.conn.Close()
+		if rec := p.ask("GET", p.query, "", nil); rec.Body.String() != "4goodbye" {
+			t.Errorf("the last words come as %q, want them without the end", rec.Body)
+		}
 		p.want("the last GET", "GET", "", 200, "1")
 		synctest.Wait()
 		if !p.ear.ended() {
@@ -407,6 +411,25 @@ func TestUpgradeThatNeverComes(t *testing.T) {
 	}
 	p.ear.conn.Send(Text([]byte("later")))
 	p.want("a GET after", "GET", "", 200, "4later")
+}
+
+func TestLastWordsFollowAnUpgrade(t *testing.T) {
+	w := newWorld(t, Options{Address: func(*http.Request) string { return "here" }})
+	p := w.client()
+	ws := w.dial("EIO=4&sid=" + p.ear.conn.ID())
+	ws.WriteMessage(websocket.TextMessage, []byte("2probe"))
+	if _, data, err := ws.ReadMessage(); err != nil || string(data) != "3probe" {
+		t.Fatalf("%s %v", data, err)
+	}
+	p.ear.conn.Send(Text([]byte("goodbye"))) // the client polls no more and has not said 5 yet
+	p.ear.conn.Close()
+	ws.WriteMessage(websocket.TextMessage, []byte("5"))
+	if _, data, err := ws.ReadMessage(); err != nil || string(data) != "4goodbye" {
+		t.Errorf("%s %v", data, err)
+	}
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		t.Errorf("the end is %v", err)
+	}
 }
 
 func TestWebSocketFrames(t *testing.T) {

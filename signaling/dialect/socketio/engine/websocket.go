@@ -41,11 +41,12 @@ func (c *Conn) run(ws *websocket.Conn) {
 	}()
 }
 
-// attach makes ws the carrier and lets the queue go.
+// attach makes ws the carrier and lets the queue go: also the last one of a connection
+// that was closed while its client was on the way here.
 func (c *Conn) attach(ws *websocket.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.ws != nil {
+	if c.over && !c.rest || c.ws != nil {
 		return false
 	}
 	if c.poll != nil { // its queue is empty, or it would not wait
