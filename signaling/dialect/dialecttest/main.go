@@ -23,6 +23,18 @@ import (
 	"rtcd/signaling/dialect/socketio/engine"
 )
 
+// relay is an ICE that mints as many different credentials as are asked for.
+type relay struct{}
+
+func (relay) Mint(member string) signaling.ICEServers {
+	return signaling.ICEServers{TTL: time.Hour, Servers: []signaling.ICEServer{
+		{URLs: []string{"stun:192.0.2.7:3478"}},
+		{URLs: []string{"turn:192.0.2.7:3478"}, Username: "1:" + member, Credential: "secret of " + member},
+	}}
+}
+
+func (relay) Revoke(string) {}
+
 // passwords is an Auth whose token is a room's name.
 type passwords struct{}
 
@@ -37,7 +49,7 @@ func main() {
 	closed := flag.Bool("token", false, "ask for a token; it opens the room of its own name, unless it is \"wrong\"")
 	ping := flag.Duration("ping", 0, "Engine.IO's ping interval and timeout (the default)")
 	flag.Parse()
-	hub, err := signaling.New(signaling.Options{Open: !*closed, Auth: passwords{}})
+	hub, err := signaling.New(signaling.Options{Open: !*closed, Auth: passwords{}, ICE: relay{}})
 	if err != nil {
 		log.Fatal(err)
 	}

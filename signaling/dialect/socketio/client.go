@@ -17,6 +17,7 @@ type client struct {
 	gateway *Gateway
 	conn    *engine.Conn
 	claims  creds.Claims
+	named   string // the room that the address or the token names, "" for none
 	room    string // of lobbies
 
 	timer   *time.Timer

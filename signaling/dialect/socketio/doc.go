@@ -41,9 +41,11 @@
 //	call        _ice_candidate; offer, answer (string)  lobby:NS#ROOM
 //	chat        join chat-message candidate; offer,     lobby:NS#ROOM, role chat once joined
 //	            answer (object)
+//	easyrtc     easyrtcAuth easyrtcCmd easyrtcMsg       easyrtc:NS#APPLICATION, its rooms
 //
 // What has no word in a vocabulary is told as `refused {event, code, message}`, which
-// old clients do not listen for. See the types p2p, pair, call and chat.
+// old clients do not listen for; easyrtc has words of its own. See the types p2p, pair,
+// call, chat and easyrtc.
 //
 // The hub carries an event's arguments as its Data: the attachments, each with its
 // length in front, then the JSON between the brackets; see args.

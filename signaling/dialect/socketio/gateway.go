@@ -23,7 +23,7 @@ import (
 type Options struct {
 	// Engine bounds the channel below; its Accept is ours.
 	Engine engine.Options
-	// Off lists the vocabularies that are not spoken (none): p2p, pair, call, chat.
+	// Off lists the vocabularies that are not spoken (none): p2p, pair, call, chat, easyrtc.
 	Off []string
 	// Addresses are told to whoever asks for `ipaddr` (nobody is told any).
 	Addresses func() []netip.Addr
@@ -92,9 +92,11 @@ func (g *Gateway) accept(r *http.Request) (engine.Handler, error) {
 	}
 	room := q.Get("room")
 	if !validName(room) {
-		room = cmp.Or(claims.Room, "lobby")
+		room = claims.Room
 	}
-	return &client{gateway: g, claims: claims, room: room, sockets: map[string]*socket{}}, nil
+	return &client{
+		gateway: g, claims: claims, named: room, room: cmp.Or(room, "lobby"), sockets: map[string]*socket{},
+	}, nil
 }
 
 func (g *Gateway) speaks(vocabulary string) bool { return !slices.Contains(g.o.Off, vocabulary) }

@@ -9,10 +9,11 @@ import (
 
 // Names of the vocabularies, as in Options.Off.
 const (
-	vocabularyP2P  = "p2p"
-	vocabularyPair = "pair"
-	vocabularyCall = "call"
-	vocabularyChat = "chat"
+	vocabularyP2P     = "p2p"
+	vocabularyPair    = "pair"
+	vocabularyCall    = "call"
+	vocabularyChat    = "chat"
+	vocabularyEasyrtc = "easyrtc"
 )
 
 // owner is the vocabulary to which alone an event belongs, "" if there are several
@@ -27,6 +28,8 @@ func owner(e *input) string {
 		return vocabularyCall
 	case "join", "chat-message", "candidate":
 		return vocabularyChat
+	case "easyrtcAuth", "easyrtcCmd", "easyrtcMsg":
+		return vocabularyEasyrtc
 	case "offer", "answer":
 		switch e.arg(0)[0] {
 		case '"':
@@ -57,6 +60,9 @@ func (unpinned) take(s *socket, e *input) {
 		s.words = call{}
 	case vocabularyChat:
 		s.words = &chat{}
+	case vocabularyEasyrtc:
+		s.words = &easyrtc{}
+		s.leave()
 	}
 	s.words.take(s, e)
 }
