@@ -82,7 +82,7 @@ func (c *conn) serve() {
 	c.lastFrame = c.accepted
 	if err := c.handshake(); err != nil {
 		c.srv.ends.count(errHandshake)
-		c.srv.opt.Logger.Debug("handshake failed", "transport", c.client.Transport.String(), "client", c.client.Addr, "error", err)
+		c.srv.sampled.debug("handshake failed", "transport", c.client.Transport.String(), "client", c.client.Addr, "error", err)
 		return
 	}
 	// The connection owns its writer; close ends it.
@@ -169,6 +169,10 @@ func (c *conn) frames(buf []byte) (used int, err error) {
 			}
 			r.srv.table.HandleClient(r.time(), c.client, buf[used:used+n], 0, &r.batch)
 			used += n
+			if c.client.Expelled() {
+				err = errExpelled
+				return
+			}
 		}
 	})
 	if !ok {
@@ -203,8 +207,11 @@ func (c *conn) readMessages() error {
 			r.srv.table.HandleClient(r.time(), c.client, buf[:n], 0, &r.batch)
 			c.sawFrame()
 		})
-		if !ok {
+		switch {
+		case !ok:
 			return errPanicked
+		case c.client.Expelled():
+			return errExpelled
 		}
 	}
 }

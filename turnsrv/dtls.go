@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -42,8 +43,10 @@ func listenDTLS(s *Server, a netip.AddrPort, c *tls.Config) (*dtlsListener, erro
 	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
 	l := &dtlsListener{srv: s, paths: map[pathKey]*dtlsPath{}, returning: map[pathKey]*dtlsPath{}, opts: []dtls.ServerOption{
 		dtls.WithLoggerFactory(quiet),
-		dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (*tls.Certificate, error) {
-			return certificate(c, h.ServerName)
+		dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (cert *tls.Certificate, err error) {
+			err = errPanicked // on a goroutine of pion/dtls, where nobody else recovers
+			s.contain(func() { cert, err = certificate(c, h.ServerName) })
+			return cert, err
 		}),
 	}}
 	var err error
@@ -97,6 +100,9 @@ func (l *dtlsListener) packet(from netip.AddrPort, to netip.Addr, b []byte, seg 
 }
 
 func (l *dtlsListener) datagram(key pathKey, b []byte) {
+	if isHandshake(b) && !l.belongs(key, b) {
+		return
+	}
 	p, returning := l.path(key, b)
 	if returning != nil {
 		returning.deliver(b)
@@ -108,11 +114,41 @@ func (l *dtlsListener) datagram(key pathKey, b []byte) {
 		return
 	}
 	p = newDTLSPath(l, key)
+	p.hello, p.heard = helloRandom(b), time.Now()
 	p.deliver(b)
 	l.srv.admit(relay.DTLS, p, func() *conn {
 		l.add(p)
 		return newConn(l.srv, relay.DTLS, p, &lazyDTLS{path: p})
 	})
+}
+
+// belongs reports whether a datagram may go to a handshake that its sender is in the
+// midst of, if there is one. A ClientHello of another random may not: its client has
+// restarted, or it is forged. Handshakes that go on are not silent for a second; so one
+// that is has been given up, ends, and the ClientHello may begin another. Until the
+// client is heard again nothing is repeated to it: that would be the old handshake's.
+func (l *dtlsListener) belongs(key pathKey, b []byte) bool {
+	l.mu.Lock()
+	p := l.paths[key]
+	if p == nil || p.settled {
+		p = l.returning[key]
+	}
+	if p == nil {
+		l.mu.Unlock()
+		return true
+	}
+	now := time.Now()
+	foreign := isClientHello(b) && helloRandom(b) != p.hello
+	givenUp := foreign && now.Sub(p.heard) >= time.Second
+	p.doubted.Store(foreign)
+	if !foreign {
+		p.heard = now
+	}
+	l.mu.Unlock()
+	if givenUp {
+		p.Close()
+	}
+	return !foreign || givenUp
 }
 
 // path returns whose a datagram is; nobody's may begin a session if it is a
@@ -146,6 +182,7 @@ func (l *dtlsListener) settle(p *dtlsPath) {
 	l.mu.Lock()
 	old := l.paths[p.key]
 	p.settled = true
+	p.doubted.Store(false)
 	if l.returning[p.key] == p {
 		delete(l.returning, p.key)
 		l.paths[p.key] = p
@@ -172,11 +209,21 @@ func (l *dtlsListener) remove(p *dtlsPath) {
 func isHandshake(b []byte) bool { return len(b) > 0 && (b[0] == 20 || b[0] == 22) }
 
 // isClientHello reports whether a datagram begins with the first message of a
-// handshake: content type 22, version {254, 253…255}, epoch 0, and at byte 13 the
-// handshake type 1 (RFC 6347 sections 4.1 and 4.2.2).
+// handshake, or its first fragment (RFC 6347 sections 4.1, 4.2.2 and 4.2.1):
+//
+//	 0  content type 22    1  version {254, 253…255}    3  epoch 0
+//	13  handshake type 1  19  fragment offset 0 (24)   25  version  27  random (32 bytes)
 func isClientHello(b []byte) bool {
-	return len(b) > 25 && b[0] == 22 && b[1] == 254 && b[3] == 0 && b[4] == 0 && b[13] == 1
+	return len(b) >= 59 && b[0] == 22 && b[1] == 254 && b[3] == 0 && b[4] == 0 && b[13] == 1 &&
+		b[19] == 0 && b[20] == 0 && b[21] == 0
 }
+
+// helloRandom is what every ClientHello of one handshake repeats.
+func helloRandom(b []byte) [32]byte { return [32]byte(b[27:59]) }
+
+// isCookie reports whether a datagram is a HelloVerifyRequest, handshake type 3: what
+// pion/dtls answers before the client has shown that it gets our answers.
+func isCookie(b []byte) bool { return len(b) > 13 && b[0] == 22 && b[13] == 3 }
 
 // dtlsPath is the datagrams between one client and us, as pion/dtls wants them: a
 // net.PacketConn that knows one peer.
@@ -188,8 +235,18 @@ type dtlsPath struct {
 	once sync.Once
 	read *deadline.Deadline
 
-	settled bool // the handshake is done; guarded by l.mu
+	proven  atomic.Bool // the cookie came back
+	doubted atomic.Bool // somebody began another handshake since the client was heard
+
+	// Guarded by l.mu.
+	settled bool      // the handshake is done
+	hello   [32]byte  // its ClientHello's random
+	heard   time.Time // when the client was last heard in its handshake
 }
+
+// cookieTime is how long a client has to return the cookie. Who forged its address
+// never does.
+const cookieTime = 3 * time.Second
 
 // pathQueue bounds the datagrams of one client that wait for decryption.
 const pathQueue = 128
@@ -226,6 +283,12 @@ func (p *dtlsPath) WriteTo(b []byte, _ net.Addr) (int, error) {
 	case <-p.done:
 		return 0, net.ErrClosed
 	default:
+	}
+	if p.doubted.Load() {
+		return len(b), nil
+	}
+	if !isCookie(b) {
+		p.proven.Store(true)
 	}
 	r := p.l.srv.takeRound()
 	defer p.l.srv.putRound(r)
@@ -266,6 +329,12 @@ func (d *lazyDTLS) HandshakeContext(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	forged := time.AfterFunc(cookieTime, func() {
+		if !d.path.proven.Load() {
+			d.path.Close()
+		}
+	})
+	defer forged.Stop()
 	if err = d.Conn.HandshakeContext(ctx); err == nil {
 		d.path.l.settle(d.path)
 	}

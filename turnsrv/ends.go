@@ -10,6 +10,7 @@ import (
 var (
 	errHandshake       = errors.New("TLS or DTLS handshake failed")
 	errUnauthenticated = errors.New("not authenticated in time")
+	errExpelled        = errors.New("too many wrong passwords")
 	errSlowFrame       = errors.New("frame not complete in time")
 	errSlowReader      = errors.New("write not done in time")
 	errIdle            = errors.New("idle without allocation")
@@ -25,6 +26,7 @@ var endLabels = [...]struct {
 	{ErrFrameTooLong, "frame_too_long"},
 	{errHandshake, "handshake"},
 	{errUnauthenticated, "unauthenticated"},
+	{errExpelled, "failed_logins"},
 	{errSlowFrame, "slow_frame"},
 	{errSlowReader, "slow_reader"},
 	{errIdle, "idle"},

@@ -10,15 +10,19 @@ import (
 type gate struct {
 	limits Limits
 
-	mu        sync.Mutex // guards all below
-	anonymous map[netip.Prefix]int
-	waiting   int // sum of anonymous
-	all       int
+	mu      sync.Mutex // guards all below
+	callers map[netip.Prefix]caller
+	waiting int // sum of all anonymous
+	all     int
 }
+
+// caller counts the connections of one address.
+type caller struct{ anonymous, all int }
 
 // Why a connection was refused; labels of rtcd_turn_connections_refused_total.
 const (
 	refusedPerIP     = "per_ip"
+	refusedCaller    = "per_ip_total"
 	refusedAnonymous = "unauthenticated"
 	refusedAll       = "total"
 )
@@ -28,18 +32,21 @@ func (g *gate) enter(ip netip.Addr) (refused string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key := callerOf(ip)
+	c := g.callers[key]
 	switch {
 	case g.all >= g.limits.Connections:
 		return refusedAll
 	case g.waiting >= g.limits.Unauthenticated:
 		return refusedAnonymous
-	case g.anonymous[key] >= g.limits.ConnectionsPerIP:
+	case c.anonymous >= g.limits.ConnectionsPerIP:
 		return refusedPerIP
+	case c.all >= g.limits.AllPerIP:
+		return refusedCaller
 	}
-	if g.anonymous == nil {
-		g.anonymous = map[netip.Prefix]int{}
+	if g.callers == nil {
+		g.callers = map[netip.Prefix]caller{}
 	}
-	g.anonymous[key]++
+	g.callers[key] = caller{c.anonymous + 1, c.all + 1}
 	g.waiting++
 	g.all++
 	return ""
@@ -49,25 +56,28 @@ func (g *gate) enter(ip netip.Addr) (refused string) {
 func (g *gate) authenticated(ip netip.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.forgetLocked(ip)
+	g.waiting--
+	key := callerOf(ip)
+	c := g.callers[key]
+	c.anonymous--
+	g.callers[key] = c
 }
 
 // leave counts a connection out.
 func (g *gate) leave(ip netip.Addr, authenticated bool) {
+	if !authenticated {
+		g.authenticated(ip)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.all--
-	if !authenticated {
-		g.forgetLocked(ip)
-	}
-}
-
-func (g *gate) forgetLocked(ip netip.Addr) {
 	key := callerOf(ip)
-	if g.anonymous[key]--; g.anonymous[key] == 0 {
-		delete(g.anonymous, key)
+	c := g.callers[key]
+	if c.all--; c.all == 0 {
+		delete(g.callers, key)
+		return
 	}
-	g.waiting--
+	g.callers[key] = c
 }
 
 // callerOf is what one caller can hardly have many of: an IPv4 address, or the /64

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"rtcd/turnsrv/relay"
 	"rtcd/turnsrv/udp"
@@ -80,7 +79,11 @@ func (s *Server) bind(l Listener, a netip.AddrPort) error {
 			return err
 		}
 		addr = addrPort(ln.Addr())
-		sl := &streamListener{transport: l.Transport, ln: ln}
+		sl := &streamListener{transport: l.Transport}
+		sl.ln = Patient(ln, func(err error) {
+			s.acceptErrors.Add(1)
+			s.sampled.warn("cannot accept a connection", "listener", addr.String(), "error", err)
+		})
 		if l.Transport == relay.TLS {
 			sl.tls = atLeastTLS12(l.TLS)
 		}
@@ -128,30 +131,13 @@ func listenTCP(a netip.AddrPort) (net.Listener, error) {
 	return lc.Listen(context.Background(), network, a.String())
 }
 
-// accept takes connections until ctx is done. No error ends it: without
-// descriptors it waits, up to a second, until there are some again.
-func (s *Server) accept(ctx context.Context, l *streamListener) {
-	const shortest, longest = 5 * time.Millisecond, time.Second
-	delay := shortest
+// accept takes connections until the listener is closed.
+func (s *Server) accept(l *streamListener) {
 	for {
 		nc, err := l.ln.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				nc.Close()
-			}
+		if err != nil {
 			return
 		}
-		if err != nil {
-			s.acceptErrors.Add(1)
-			s.sampled.warn("cannot accept a connection", "listener", l.ln.Addr().String(), "error", err)
-			select {
-			case <-time.After(delay):
-			case <-ctx.Done():
-			}
-			delay = min(2*delay, longest)
-			continue
-		}
-		delay = shortest
 		s.welcome(l, nc)
 	}
 }

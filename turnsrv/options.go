@@ -49,7 +49,8 @@ func (l Listener) String() string { return l.Transport.String() + " " + l.Addr }
 type Limits struct {
 	ConnectionsPerIP int // not yet authenticated ones, per IPv4 address or IPv6 /64; default 32
 	Unauthenticated  int // not yet authenticated ones in all; default 1024
-	Connections      int // in all; default 16384
+	AllPerIP         int // per address, authenticated ones too; default an eighth of Connections or ConnectionsPerIP
+	Connections      int // in all; default 16384, at most half of the descriptors that the process may have
 
 	Handshake time.Duration // from accept to the first authenticated request; default 10 s
 	Frame     time.Duration // from the first to the last byte of a frame; default 5 s
@@ -79,7 +80,8 @@ func (o Options) withDefaults() (Options, error) {
 	l := &o.Limits
 	setDefault(&l.ConnectionsPerIP, 32)
 	setDefault(&l.Unauthenticated, 1024)
-	setDefault(&l.Connections, 16384)
+	setDefault(&l.Connections, min(16384, maxDescriptors()/2))
+	setDefault(&l.AllPerIP, max(l.Connections/8, l.ConnectionsPerIP))
 	setDefault(&l.Handshake, 10*time.Second)
 	setDefault(&l.Frame, 5*time.Second)
 	setDefault(&l.Write, 5*time.Second)

@@ -17,7 +17,7 @@ import (
 
 // The gate counts strangers per IPv4 address and IPv6 /64, strangers, and all.
 func TestGate(t *testing.T) {
-	g := gate{limits: Limits{ConnectionsPerIP: 2, Unauthenticated: 3, Connections: 5}}
+	g := gate{limits: Limits{ConnectionsPerIP: 2, Unauthenticated: 3, AllPerIP: 3, Connections: 5}}
 	ip := netip.MustParseAddr
 	steps := []struct {
 		do   string
@@ -52,6 +52,34 @@ func TestGate(t *testing.T) {
 		if got != s.want {
 			t.Errorf("step %d, %s %v: %q, want %q", i, s.do, s.ip, got, s.want)
 		}
+	}
+}
+
+// An address that authenticates each of its connections cannot take all places.
+func TestGateCapsUsersToo(t *testing.T) {
+	o, err := Options{Limits: Limits{ConnectionsPerIP: 2, Connections: 40}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, ip := gate{limits: o.Limits}, netip.MustParseAddr("192.0.2.1")
+	for range 5 {
+		if why := g.enter(ip); why != "" {
+			t.Fatalf("refused: %s", why)
+		}
+		g.authenticated(ip)
+	}
+	if why := g.enter(ip); why != refusedCaller {
+		t.Errorf("the sixth of 40 places: %q, want %q", why, refusedCaller)
+	}
+	if why := g.enter(netip.MustParseAddr("192.0.2.2")); why != "" {
+		t.Errorf("another address: %q", why)
+	}
+	g.leave(netip.MustParseAddr("192.0.2.2"), false)
+	for range 5 {
+		g.leave(ip, true)
+	}
+	if len(g.callers) != 0 || g.all != 0 || g.waiting != 0 {
+		t.Errorf("left behind: %+v, %d, %d", g.callers, g.all, g.waiting)
 	}
 }
 

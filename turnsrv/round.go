@@ -23,6 +23,8 @@ type round struct {
 	timed  bool         // now is set
 	client relay.Client // scratch: the sender of the current datagram
 	woken  []*conn      // connections that got something to write
+
+	opened, told int // how many of batch.Opens and batch.Events have been seen to
 }
 
 // time returns the time of the batch, which is that of its first packet.
@@ -63,20 +65,29 @@ func (r *round) ICMP(s *udp.Socket, peer netip.AddrPort, e udp.ICMP) {
 // the table answer its client, so that is sent in the same round.
 func (r *round) Flush() {
 	b := &r.batch
-	for sent, opened := 0, 0; sent < len(b.Sends) || opened < len(b.Opens); {
+	for sent := 0; sent < len(b.Sends) || r.opened < len(b.Opens); {
 		r.send(b.Sends[sent:])
 		sent = len(b.Sends)
-		for ; opened < len(b.Opens); opened++ {
-			o := b.Opens[opened]
+		for r.opened < len(b.Opens) {
+			o := b.Opens[r.opened]
+			r.opened++
 			r.srv.table.Opened(r.time(), o, r.open(o), b)
 		}
 	}
-	r.wakeWriters()
-	r.close(b.Closes)
-	for i := range b.Events {
-		r.srv.tell(b.Events[i])
-	}
+	r.finish()
 	r.forget()
+}
+
+// finish does what is left when all is sent and opened.
+func (r *round) finish() {
+	r.wakeWriters()
+	r.close(r.batch.Closes)
+	clear(r.batch.Closes)
+	r.batch.Closes = r.batch.Closes[:0]
+	for r.told < len(r.batch.Events) {
+		r.told++
+		r.srv.tell(r.batch.Events[r.told-1])
+	}
 }
 
 // forget empties the batch for the next one.
@@ -84,14 +95,21 @@ func (r *round) forget() {
 	r.totals.Add(&r.batch.Counts)
 	r.batch.Reset()
 	r.timed = false
+	r.opened, r.told = 0, 0
 }
 
-// Recovered implements udp.Handler: after a panic the batch is lost, but the
-// sockets that the table closed must not be.
+// Recovered implements udp.Handler: a panic costs what the batch was still to send.
+// Sockets that were to be opened are told as failed, so that no port and no place of
+// a quota is lost; those to be closed are, and events are told.
 func (r *round) Recovered(v any) {
 	r.srv.panicked(v)
-	r.wakeWriters()
-	r.close(r.batch.Closes)
+	r.srv.contain(func() {
+		for r.opened < len(r.batch.Opens) {
+			r.opened++
+			r.srv.table.Opened(r.time(), r.batch.Opens[r.opened-1], errPanicked, &r.batch)
+		}
+	})
+	r.srv.contain(r.finish)
 	r.forget()
 }
 
@@ -197,6 +215,16 @@ func (s *Server) do(f func(*round)) (ok bool) {
 	f(r)
 	r.Flush()
 	return true
+}
+
+// contain runs f; a panic of f is counted and goes no further.
+func (s *Server) contain(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(v)
+		}
+	}()
+	f()
 }
 
 // panicked counts and logs a recovered panic.

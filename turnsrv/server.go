@@ -106,8 +106,8 @@ func (s *Server) Run(ctx context.Context) error {
 		loopErr = s.loop.Run(loopCtx, func(w udp.Writer) udp.Handler { return s.newRound(w) })
 	}()
 	for _, l := range s.streams {
-		// Run owns the accepting; ctx and the closing of the listener end it.
-		s.tasks.Go(func() { s.accept(ctx, l) })
+		// Run owns the accepting; the closing of the listener ends it.
+		s.tasks.Go(func() { s.accept(l) })
 	}
 	// Run owns the clock; ctx ends it.
 	s.tasks.Go(func() { s.tick(ctx) })
@@ -142,11 +142,12 @@ func (s *Server) shutdown() {
 	}
 }
 
-// tick drives the lifetimes, and looks now and then whether the machine has got
-// another address.
+// tick drives the lifetimes, tells what the limits refuse, and looks now and then
+// whether the machine has got another address.
 func (s *Server) tick(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	var refused map[string]uint64
 	for n := 1; ; n++ {
 		select {
 		case <-t.C:
@@ -154,6 +155,9 @@ func (s *Server) tick(ctx context.Context) {
 			return
 		}
 		s.do(func(r *round) { s.table.Tick(r.time(), &r.batch) })
+		if n%10 == 0 {
+			refused = s.tellRefused(refused)
+		}
 		if n%60 == 0 {
 			s.refreshOwnAddrs()
 		}

@@ -1,6 +1,7 @@
 package turnsrv
 
 import (
+	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,4 +16,13 @@ func streamSockopts(_, _ string, c syscall.RawConn) error {
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout)
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
 	})
+}
+
+// maxDescriptors is how many descriptors the process may have.
+func maxDescriptors() int {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return math.MaxInt32
+	}
+	return int(min(l.Cur, math.MaxInt32))
 }

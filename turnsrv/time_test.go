@@ -43,6 +43,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 			Listener{Transport: relay.UDP, Addr: fakeServer.String()},
 			Listener{Transport: relay.TCP, Addr: fakeServer.String()},
 			Listener{Transport: relay.TLS, Addr: fakeTLS.String(), TLS: testTLS()},
+			Listener{Transport: relay.DTLS, Addr: fakeTLS.String(), TLS: testTLS()},
 		)
 		o.Policy.Relays = []relay.RelayIP{{Local: fakeRelay, Public: fakeRelay}}
 		o.UDP.Bind = func(a netip.AddrPort) (udp.Conn, error) { return w.net.ListenPacket(a) }

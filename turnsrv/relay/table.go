@@ -217,7 +217,7 @@ func (t *Table) Tick(now Now, b *Batch) {
 		mu.Lock()
 		switch {
 		case a.closed:
-		case a.expires.Load() == 0:
+		case a.expires.Load() == 0 && now.Mono-a.created < pendingMost:
 			t.lifetimes.set(a, now.Mono+pendingLook)
 		case a.live(now):
 			t.lifetimes.set(a, time.Duration(a.expires.Load()))
@@ -235,6 +235,10 @@ func (t *Table) Tick(now Now, b *Batch) {
 // pendingLook is how soon Tick looks again at an allocation whose relay socket is
 // still being opened.
 const pendingLook = time.Second
+
+// pendingMost is how long it may take at most: then the shell has lost it, and it
+// must not hold a place of a quota for ever.
+const pendingMost = 30 * time.Second
 
 // own reports whether an address is a live relayed address of this table.
 func (t *Table) own(a netip.AddrPort) bool { return t.sockets.load(addrKey{a: a}) != nil }
