@@ -60,6 +60,7 @@ func main() {
 	plain := jsonws.New(hub, jsonws.Options{})
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", gateway)
+	mux.HandleFunc("/legacy-shim.js", socketio.ServeShim)
 	mux.Handle("/json", plain)
 	mux.Handle("/json/", plain)
 	mux.Handle("/{$}", plain)

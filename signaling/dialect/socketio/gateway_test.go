@@ -256,3 +256,11 @@ func TestScripts(t *testing.T) {
 		}
 	}
 }
+
+func TestShim(t *testing.T) {
+	rec := httptest.NewRecorder()
+	ServeShim(rec, httptest.NewRequest(http.MethodGet, "/legacy-shim.js", nil))
+	if kind := rec.Header().Get("Content-Type"); rec.Code != 200 || !strings.Contains(kind, "javascript") || rec.Body.String() != string(shim) {
+		t.Errorf("%d %s", rec.Code, kind)
+	}
+}
