@@ -3,6 +3,7 @@ package natlab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -46,19 +47,39 @@ func (p path) by(transports ...string) bool {
 	return p.relayed()
 }
 
-// pair is two members in a call; the second has called.
-type pair [2]*member
+// client is one end of a call, in a room since it was made: a member or a browser's page.
+type client interface {
+	// call begins, if this is the client that has come second and does not begin by itself.
+	call() error
+	// connected waits until the data channel is open.
+	connected(ctx context.Context) error
+	// say sends bytes over the data channel, take waits for so many.
+	say(ctx context.Context, data []byte) error
+	take(ctx context.Context, n int) ([]byte, error)
+	// leg waits for a selected path and tells this end of it.
+	leg(ctx context.Context) (leg, error)
+	// session tells the own peer id on the hub, and how often a socket was welcomed, as the same peer, all along.
+	session(ctx context.Context) (peer string, sockets int, err error)
+	// heard says whether the hub has told of an event about another peer.
+	heard(ctx context.Context, event, peer string) (bool, error)
+}
 
-// meet has two members enter a room, call, and exchange data.
-func meet(t *testing.T, first, second func(room string) *member) (pair, path) {
+// pair is two clients in a call; the second has come later.
+type pair [2]client
+
+// enterer makes a client in a room.
+type enterer func(room, name string) client
+
+// meet has two clients enter a room, call, and exchange data.
+func meet(t *testing.T, first, second enterer) (pair, path) {
 	t.Helper()
 	ctx := patient(t)
-	p := pair{first(t.Name())}
-	p[1] = second(t.Name())
+	p := pair{first(t.Name(), "alice"), nil}
+	p[1] = second(t.Name(), "bob")
 	begin := time.Now()
 	must(t, p[1].call())
-	for _, m := range p {
-		must(t, m.connected(ctx))
+	for _, c := range p {
+		must(t, c.connected(ctx))
 	}
 	took := time.Since(begin)
 	must(t, p.exchange(ctx, 200_000))
@@ -70,11 +91,10 @@ func meet(t *testing.T, first, second func(room string) *member) (pair, path) {
 // path is the pair's path at the moment.
 func (p pair) path(t *testing.T) (found path) {
 	t.Helper()
-	for i, m := range p {
-		must(t, eventually(patient(t), "a path is selected", func() (ok bool) {
-			found.Legs[i], ok = m.leg()
-			return ok
-		}))
+	for i, c := range p {
+		var err error
+		found.Legs[i], err = c.leg(patient(t))
+		must(t, err)
 	}
 	return found
 }
@@ -82,14 +102,14 @@ func (p pair) path(t *testing.T) (found path) {
 // exchange sends random bytes both ways at once and compares what arrives.
 func (p pair) exchange(ctx context.Context, size int) error {
 	errs := make(chan error, 2*len(p))
-	for i, m := range p {
+	for i, c := range p {
 		sent, other := noise(size), p[1-i]
 		// Both end with what they do.
-		go func() { errs <- m.say(ctx, sent) }()
+		go func() { errs <- c.say(ctx, sent) }()
 		go func() {
-			got, err := other.inbox.take(ctx, size)
+			got, err := other.take(ctx, size)
 			if err == nil && !bytes.Equal(got, sent) {
-				err = fmt.Errorf("data arrived changed")
+				err = errors.New("data arrived changed")
 			}
 			errs <- err
 		}()

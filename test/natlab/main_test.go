@@ -62,7 +62,8 @@ func runAll(m *testing.M) (code int, err error) {
 	if err := populate(dir); err != nil {
 		return 1, err
 	}
-	return m.Run(), nil
+	code = m.Run()
+	return code, writeReport()
 }
 
 func populate(dir string) error {
@@ -92,7 +93,7 @@ func populate(dir string) error {
 }
 
 // long says whether the long form of the tests is wanted.
-func long() bool { return os.Getenv("RTCD_TEST_LONG") != "" }
+func long() bool { return os.Getenv("RTCD_TEST_LONG") == "1" }
 
 // patient is the context of a test: nothing here is measured by the clock, so the deadline is generous.
 func patient(t *testing.T) context.Context {

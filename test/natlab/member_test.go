@@ -20,7 +20,7 @@ import (
 // member is a client of ours: a session in a room and a connection with the one other member, negotiated as the SDK
 // does it. Who comes second offers, and looks for a new path when the old one is lost.
 type member struct {
-	*session
+	*hub
 	home    *lab.NAT
 	options memberOptions
 	cancel  context.CancelFunc
@@ -56,7 +56,7 @@ func enter(t *testing.T, s *server, at *lab.NAT, room, name string, options memb
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	m := &member{home: at, options: options, cancel: cancel}
-	m.session = &session{
+	m.hub = &hub{
 		room: room, token: s.token(t, room, name), done: make(chan struct{}),
 		node: network{node: at.Client, ctx: ctx}, onSignal: m.hear, onPeer: m.note,
 	}
@@ -115,7 +115,11 @@ func (m *member) open(peer string) error {
 	if m.channel, err = m.pc.CreateDataChannel("rtcd", &webrtc.DataChannelInit{Negotiated: &yes, ID: &id}); err != nil {
 		return err
 	}
-	m.channel.OnMessage(func(msg webrtc.DataChannelMessage) { m.inbox.add(msg.Data) })
+	m.channel.OnMessage(func(msg webrtc.DataChannelMessage) {
+		if !msg.IsString { // the call page also tells of itself
+			m.inbox.add(msg.Data)
+		}
+	})
 	m.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
 		if c == nil {
 			return
@@ -269,10 +273,10 @@ func (m *member) note(event, peer string) {
 }
 
 // heard says whether the hub has told of an event.
-func (m *member) heard(event, peer string) bool {
+func (m *member) heard(_ context.Context, event, peer string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Contains(m.events, event+" "+peer)
+	return slices.Contains(m.events, event+" "+peer), nil
 }
 
 // connected waits until the data channel is open.
@@ -307,6 +311,8 @@ func (i *inbox) add(b []byte) {
 	i.bytes = append(i.bytes, b...)
 }
 
+func (m *member) take(ctx context.Context, n int) ([]byte, error) { return m.inbox.take(ctx, n) }
+
 // take waits for so many bytes and takes them out.
 func (i *inbox) take(ctx context.Context, n int) (taken []byte, err error) {
 	return taken, eventually(ctx, fmt.Sprintf("%d bytes arrive", n), func() bool {
@@ -327,21 +333,24 @@ type leg struct {
 	Via    string `json:"via"` // udp, tcp or tls, where the own candidate is relayed
 }
 
-// leg is this end of the selected path; ok is false where there is none.
-func (m *member) leg() (l leg, ok bool) {
+func (m *member) leg(ctx context.Context) (l leg, err error) {
+	return l, eventually(ctx, "a path is selected", func() (ok bool) {
+		l, ok = m.selected()
+		return ok
+	})
+}
+
+func (m *member) selected() (l leg, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.pc == nil {
-		return leg{}, false
-	}
 	transport := m.pc.SCTP().Transport().ICETransport()
 	pair, err := transport.GetSelectedCandidatePair()
-	selected, found := transport.GetSelectedCandidatePairStats()
+	stats, found := transport.GetSelectedCandidatePairStats()
 	if err != nil || pair == nil || !found {
 		return leg{}, false
 	}
 	l = leg{Local: pair.Local.Typ.String(), Remote: pair.Remote.Typ.String()}
-	if own, ok := m.pc.GetStats()[selected.LocalCandidateID].(webrtc.ICECandidateStats); ok {
+	if own, ok := m.pc.GetStats()[stats.LocalCandidateID].(webrtc.ICECandidateStats); ok {
 		l.Via = own.RelayProtocol
 	}
 	return l, true

@@ -8,64 +8,120 @@ import (
 	"rtcd/test/lab"
 )
 
-// at is a member to be at a home of its own.
-func at(t *testing.T, s *server, home *lab.NAT, name string, options memberOptions) func(room string) *member {
-	return func(room string) *member {
+// ours makes members at a home.
+func ours(t *testing.T, s *server, home *lab.NAT, options memberOptions) enterer {
+	return func(room, name string) client {
 		t.Helper()
 		return enter(t, s, home, room, name, options)
 	}
 }
 
-// directFirst has a relayed path wait long for a direct one, where the test wants that to win also on a slow machine.
-var directFirst = memberOptions{patience: 20 * time.Second}
+// nat is the routers in front of a client, the outermost first.
+type nat []lab.NATKind
 
-func TestFullConesCallDirectly(t *testing.T) {
+func (n nat) String() string {
+	if len(n) > 1 {
+		return "carrier grade"
+	}
+	return string(n[0])
+}
+
+// strict says whether a packet enters only from an address and port that were sent to from the same mapping.
+func (n nat) strict() bool { return n.symmetric() || slices.Contains(n, lab.PortRestricted) }
+
+func (n nat) symmetric() bool { return slices.Contains(n, lab.Symmetric) }
+
+// needRelay says whether two clients have no direct path: where one has another mapping for each destination, which
+// nobody can guess, and the other admits only the ports that it has sent to.
+func needRelay(a, b nat) bool { return a.symmetric() && b.strict() || b.symmetric() && a.strict() }
+
+var nats = []nat{{lab.FullCone}, {lab.Restricted}, {lab.PortRestricted}, {lab.Symmetric}, {lab.PortRestricted, lab.PortRestricted}}
+
+// Two clients connect directly where their NATs let them, else through the relay by UDP.
+func TestPairsOfNATs(t *testing.T) {
 	s := serve(t, nil)
-	_, found := meet(t, at(t, s, home(t, lab.FullCone), "alice", directFirst), at(t, s, home(t, lab.FullCone), "bob", directFirst))
-	t.Logf("%s after %v", found, found.Took)
-	if found.relayed() {
-		t.Errorf("connected %s; want directly", found)
+	pairs := [][2]nat{{nats[0], nats[0]}, {nats[3], nats[3]}}
+	// A relayed path waits long for a direct one in the short form, so that this wins on a slow machine too.
+	patience := 20 * time.Second
+	if long() {
+		pairs, patience = nil, 0
+		for i, first := range nats {
+			for _, second := range nats[i:] {
+				pairs = append(pairs, [2]nat{first, second})
+			}
+		}
+	}
+	for _, kinds := range pairs {
+		t.Run(kinds[0].String()+" with "+kinds[1].String(), func(t *testing.T) {
+			options := memberOptions{}
+			if !needRelay(kinds[0], kinds[1]) {
+				options.patience = patience
+			}
+			_, found := meet(t, ours(t, s, home(t, kinds[0]...), options), ours(t, s, home(t, kinds[1]...), options))
+			record(t, natPairs, goOnly, kinds[0], kinds[1], found, found.Took)
+			found.want(t, needRelay(kinds[0], kinds[1]))
+		})
 	}
 }
 
-func TestSymmetricNATsCallThroughTheRelay(t *testing.T) {
-	s := serve(t, nil)
-	_, found := meet(t, at(t, s, home(t, lab.Symmetric), "alice", memberOptions{}), at(t, s, home(t, lab.Symmetric), "bob", memberOptions{}))
-	t.Logf("%s after %v", found, found.Took)
-	if !found.by("udp") {
-		t.Errorf("connected %s; want relayed by UDP", found)
+// want holds that the path is direct, or relayed by UDP.
+func (p path) want(t *testing.T, relayed bool) {
+	t.Helper()
+	if relayed && !p.by("udp") {
+		t.Errorf("connected %s; want relayed by UDP", p)
 	}
+	if !relayed && p.relayed() {
+		t.Errorf("connected %s; want directly", p)
+	}
+}
+
+// wall is a firewall in front of a client, and by what its client can reach the relay.
+type wall struct {
+	name, rules string
+	by          []string
+}
+
+var walls = struct{ none, noUDP, only443 wall }{
+	wall{"nothing", lab.BlockNone, []string{"udp", "tcp", "tls"}},
+	wall{"UDP", lab.BlockUDP, []string{"tcp", "tls"}},
+	wall{"all but TCP 443", lab.OnlyTLS, []string{"tls"}},
+}
+
+var wallPairs = [][2]wall{
+	{walls.noUDP, walls.none},
+	{walls.noUDP, walls.noUDP},
+	{walls.only443, walls.none},
+	{walls.only443, walls.noUDP},
+	{walls.only443, walls.only443},
 }
 
 // F16: where UDP does not pass, calls go through the relay over TCP, and where only port 443 is open, over TLS.
 func TestFirewallsLeaveAWay(t *testing.T) {
 	s := serve(t, nil)
-	for _, c := range []struct {
-		name       string
-		ours       string // what alice's firewall drops
-		theirs     string // and bob's
-		alice, bob []string
-	}{
-		{"UDP blocked on one side", lab.BlockUDP, lab.BlockNone, []string{"tcp", "tls"}, []string{"udp", "tcp", "tls"}},
-		{"UDP blocked on both sides", lab.BlockUDP, lab.BlockUDP, []string{"tcp", "tls"}, []string{"tcp", "tls"}},
-		{"only 443 open on one side", lab.OnlyTLS, lab.BlockNone, []string{"tls"}, []string{"udp", "tcp", "tls"}},
-		{"only 443 open on both sides", lab.OnlyTLS, lab.OnlyTLS, []string{"tls"}, []string{"tls"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, w := range wallPairs {
+		t.Run(w[0].name+" with "+w[1].name, func(t *testing.T) {
 			t.Parallel() // pion waits for answers when it closes
-			ours, theirs := home(t, lab.PortRestricted), home(t, lab.PortRestricted)
-			must(t, ours.Block(c.ours))
-			must(t, theirs.Block(c.theirs))
-			_, found := meet(t, at(t, s, ours, "alice", memberOptions{}), at(t, s, theirs, "bob", memberOptions{}))
-			t.Logf("%s after %v", found, found.Took)
-			if !found.by(append(c.alice, c.bob...)...) || !found.Legs[0].allowed(c.alice) || !found.Legs[1].allowed(c.bob) {
-				t.Errorf("connected %s; want relayed, alice by %v, bob by %v", found, c.alice, c.bob)
-			}
+			_, found := meet(t, ours(t, s, w[0].home(t), memberOptions{}), ours(t, s, w[1].home(t), memberOptions{}))
+			record(t, firewalls, goOnly, w[0].name, w[1].name, found, found.Took)
+			found.wantThrough(t, w)
 		})
 	}
 }
 
-// allowed says whether this end relays by one of the transports, or not at all.
-func (l leg) allowed(transports []string) bool {
-	return l.Local != "relay" || slices.Contains(transports, l.Via)
+// home is one behind the firewall.
+func (w wall) home(t *testing.T) *lab.NAT {
+	t.Helper()
+	h := home(t, lab.PortRestricted)
+	must(t, h.Block(w.rules))
+	return h
+}
+
+// wantThrough holds that the path is relayed, each end by a transport that its firewall leaves open.
+func (p path) wantThrough(t *testing.T, w [2]wall) {
+	t.Helper()
+	for i, l := range p.Legs {
+		if !p.relayed() || l.Local == "relay" && !slices.Contains(w[i].by, l.Via) {
+			t.Errorf("connected %s; want relayed, by %v and %v", p, w[0].by, w[1].by)
+		}
+	}
 }

@@ -10,37 +10,41 @@ import (
 // recovery is how long it took until a pair was back after a change of the network.
 type recovery struct{ signaling, media time.Duration }
 
-// survive changes the network of the pair's first member and waits until it is back: the session resumed as the same
-// peer, and data passing again both ways.
-func (p pair) survive(t *testing.T, change func() error) (r recovery) {
+// survive changes the network of one of the pair and waits until it is back: the session resumed as the same peer, and
+// data passing again both ways.
+func (p pair) survive(t *testing.T, mover client, change func() error) (r recovery) {
 	t.Helper()
 	ctx := patient(t)
-	mover := p[0]
-	before, sockets := mover.welcome()
+	before, sockets, err := mover.session(ctx)
+	must(t, err)
 	begin := time.Now()
 	must(t, change())
+	var peer string
 	must(t, eventually(ctx, "the session is resumed", func() bool {
-		_, now := mover.welcome()
-		return now > sockets
+		var now int
+		peer, now, err = mover.session(ctx)
+		return err != nil || now > sockets
 	}))
 	r.signaling = time.Since(begin)
+	if err != nil || peer != before {
+		t.Errorf("the session of %s came back as %s: %v", before, peer, err)
+	}
 	must(t, p.exchange(ctx, 200_000))
 	r.media = time.Since(begin)
-	if now, _ := mover.welcome(); !now.Resumed || now.Peer != before.Peer {
-		t.Errorf("the session of %s came back as %s, resumed: %v", before.Peer, now.Peer, now.Resumed)
-	}
 	return r
 }
 
 // wantNoGhost asks the hub who is in the room: the two and nobody else, neither of them away nor ever gone.
 func (p pair) wantNoGhost(t *testing.T, s *server) {
 	t.Helper()
+	ctx := patient(t)
 	var ids []string
-	for _, m := range p {
-		me, _ := m.welcome()
-		ids = append(ids, me.Peer)
+	for _, c := range p {
+		id, _, err := c.session(ctx)
+		must(t, err)
+		ids = append(ids, id)
 	}
-	observer := enter(t, s, home(t, lab.FullCone), p[0].room, "observer", memberOptions{})
+	observer := enter(t, s, home(t, lab.FullCone), t.Name(), "observer", memberOptions{})
 	here := observer.others()
 	if len(here) != 2 {
 		t.Errorf("%d in the room, want 2: %v", len(here), here)
@@ -50,19 +54,41 @@ func (p pair) wantNoGhost(t *testing.T, s *server) {
 			t.Errorf("in the room is %+v; want %v, not away", o, ids)
 		}
 	}
-	for i, m := range p {
-		if m.heard("leave", ids[1-i]) {
+	for i, c := range p {
+		gone, err := c.heard(ctx, "leave", ids[1-i])
+		if must(t, err); gone {
 			t.Errorf("the hub told of a leave of %s", ids[1-i])
 		}
 	}
 }
 
 // F5: a client that moves to another network in mid-call keeps its session and its call.
-func TestRoamingKeepsTheCall(t *testing.T) {
-	s := serve(t, nil)
-	alice, bob := home(t, lab.PortRestricted), home(t, lab.PortRestricted)
-	p, found := meet(t, at(t, s, alice, "alice", memberOptions{}), at(t, s, bob, "bob", memberOptions{}))
-	r := p.survive(t, alice.Roam)
-	t.Logf("%s, then %s; signaling after %v, media after %v", found, p.path(t), r.signaling, r.media)
-	p.wantNoGhost(t, s)
+func TestMovingKeepsTheCall(t *testing.T) {
+	cases := []struct {
+		name   string
+		kind   lab.NATKind // symmetric ones are relayed
+		mover  int         // the caller is 1
+		change func(*lab.NAT) error
+	}{
+		{"to another network", lab.PortRestricted, 0, (*lab.NAT).Roam},
+		{"to another network, the caller", lab.PortRestricted, 1, (*lab.NAT).Roam},
+		{"to another network, relayed", lab.Symmetric, 0, (*lab.NAT).Roam},
+		{"another public address", lab.PortRestricted, 0, (*lab.NAT).Readdress},
+		{"another public address, relayed", lab.Symmetric, 0, (*lab.NAT).Readdress},
+		{"mappings forgotten", lab.PortRestricted, 0, (*lab.NAT).Rebind},
+		{"mappings forgotten, relayed", lab.Symmetric, 0, (*lab.NAT).Rebind},
+	}
+	if !long() {
+		cases = cases[:1]
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := serve(t, nil)
+			homes := []*lab.NAT{home(t, c.kind), home(t, c.kind)}
+			p, found := meet(t, ours(t, s, homes[0], memberOptions{}), ours(t, s, homes[1], memberOptions{}))
+			r := p.survive(t, p[c.mover], func() error { return c.change(homes[c.mover]) })
+			record(t, moves, goOnly, c.name, found, p.path(t), r.signaling, r.media)
+			p.wantNoGhost(t, s)
+		})
+	}
 }

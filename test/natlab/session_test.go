@@ -49,8 +49,8 @@ type frame struct {
 	ICE                                      struct{ IceServers []iceServer }
 }
 
-// session is a member's session on the hub (rtcd.v1, see PROTOCOL.md). A lost socket is replaced.
-type session struct {
+// hub is a member's session on the hub (rtcd.v1, see PROTOCOL.md). A lost socket is replaced.
+type hub struct {
 	room, token string
 	node        network
 	onSignal    func(signal) // called in order, from one goroutine
@@ -64,12 +64,12 @@ type session struct {
 	seen    uint64
 	sent    uint64
 	outbox  [][]byte // frames sent+1-len(outbox) to sent, which the server has not confirmed
-	resumed time.Time
-	err     error // why the session is over
+	renewed bool     // a socket was welcomed, but not as the session of before
+	err     error    // why the session is over
 }
 
 // run keeps the session until the context ends.
-func (s *session) run(ctx context.Context) {
+func (s *hub) run(ctx context.Context) {
 	defer close(s.done)
 	for ctx.Err() == nil {
 		err := s.attach(ctx)
@@ -87,7 +87,7 @@ func (s *session) run(ctx context.Context) {
 }
 
 // attach opens a socket, says hello and reads until the socket is lost.
-func (s *session) attach(ctx context.Context) error {
+func (s *hub) attach(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, family, address string) (net.Conn, error) {
@@ -126,7 +126,7 @@ func (s *session) attach(ctx context.Context) error {
 }
 
 // hello gets the session going on a new socket, or takes it up again.
-func (s *session) hello(conn *websocket.Conn) error {
+func (s *hub) hello(conn *websocket.Conn) error {
 	s.mu.Lock()
 	hello := map[string]any{"type": "hello", "token": s.token, "room": s.room}
 	if s.me.Resume != "" {
@@ -145,9 +145,10 @@ func (s *session) hello(conn *websocket.Conn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.me, s.conn, s.resumed = f, conn, time.Now()
+	s.me, s.conn = f, conn
 	s.sockets++
 	if !f.Resumed {
+		s.renewed = s.sockets > 1
 		s.seen, s.sent, s.outbox = 0, 0, nil
 		return nil
 	}
@@ -160,14 +161,14 @@ func (s *session) hello(conn *websocket.Conn) error {
 	return nil
 }
 
-func (s *session) detach() {
+func (s *hub) detach() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = nil
 }
 
 // ping also closes the socket at the end of the context, which ends the reader.
-func (s *session) ping(ctx context.Context, conn *websocket.Conn) {
+func (s *hub) ping(ctx context.Context, conn *websocket.Conn) {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
 	for {
@@ -187,7 +188,7 @@ func (s *session) ping(ctx context.Context, conn *websocket.Conn) {
 	}
 }
 
-func (s *session) receive(f frame) {
+func (s *hub) receive(f frame) {
 	s.mu.Lock()
 	fresh := f.Seq > s.seen
 	if fresh {
@@ -207,7 +208,7 @@ func (s *session) receive(f frame) {
 }
 
 // signal sends a signal, now or on the next socket.
-func (s *session) signal(to, kind string, data any) {
+func (s *hub) signal(to, kind string, data any) {
 	text, err := json.Marshal(map[string]any{"type": "signal", "to": to, "kind": kind, "conn": "main", "data": data})
 	if err != nil {
 		panic(err) // descriptions and candidates always have a JSON form
@@ -222,14 +223,25 @@ func (s *session) signal(to, kind string, data any) {
 }
 
 // welcome is the newest one, and how many there have been.
-func (s *session) welcome() (me frame, sockets int) {
+func (s *hub) welcome() (me frame, sockets int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.me, s.sockets
 }
 
+// session fails if the session was not always the same.
+func (s *hub) session(context.Context) (peer string, sockets int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err = s.err
+	if s.renewed {
+		err = errors.New("the session was not resumed")
+	}
+	return s.me.Peer, s.sockets, err
+}
+
 // others is who was in the room when the session began.
-func (s *session) others() []other {
+func (s *hub) others() []other {
 	me, _ := s.welcome()
 	if len(me.Rooms) == 0 {
 		return nil
