@@ -101,9 +101,12 @@ func (h *Hub) Drain(retry time.Duration) {
 
 // Hello is how a member comes in.
 type Hello struct {
+	Dialect   string // what the member speaks, one of a few words; "" is the native protocol
 	Tenant    string // "" is the native protocol's; dialects have their own
 	Direct    bool   // the tenant's members reach each other without a common room
+	Crowd     bool   // the tenant's rooms hold any number of members
 	User      string
+	Nameless  bool // for now, whatever the token says; see Session.Rename
 	Exclusive bool // refuse the user name if somebody has it
 	Data      json.RawMessage
 	Address   string // of the client, for bans
@@ -192,13 +195,14 @@ func (h *Hub) admit(now time.Time, hello *Hello, t Transport) (*Session, *Error)
 	}
 	in := h.tenants[hello.Tenant]
 	if in == nil {
-		in = newTenancy(h, hello.Tenant, hello.Direct)
+		in = newTenancy(h, hello)
 		h.tenants[hello.Tenant] = in
 	}
 	in.sessions++
 	s := newSession(h, in, m, t, now)
+	s.counted = h.metrics.sessionsOf(hello.Dialect)
 	h.sessions[m.ID] = s
-	h.metrics.sessions.Inc()
+	s.counted.Inc()
 	return s, nil
 }
 
@@ -211,7 +215,7 @@ func (h *Hub) forget(s *Session) {
 		return
 	}
 	delete(h.sessions, s.member.ID)
-	h.metrics.sessions.Dec()
+	s.counted.Dec()
 	if s.in.sessions--; s.in.sessions == 0 && s.in.tenant.Name != native {
 		delete(h.tenants, s.in.tenant.Name)
 		h.agenda.set(&s.in.slot, time.Time{})
@@ -239,8 +243,11 @@ func (h *Hub) member(hello *Hello) *Member {
 		m.Perms = permsOpen
 	}
 	if c.Name != "" {
-		m.User = c.Name
+		m.User, m.owned = c.Name, c.Name
 		m.Identity = "name " + c.Name
+	}
+	if hello.Nameless {
+		m.User = ""
 	}
 	if c.Subject != "" {
 		m.Identity = "subject " + c.Subject
@@ -353,20 +360,6 @@ func (h *Hub) Rooms() []RoomInfo {
 		return slices.Compare([]string{a.Tenant, a.Room}, []string{b.Tenant, b.Room})
 	})
 	return all
-}
-
-// Rooms counts the members of each room of the session's tenant that the session's
-// token opens.
-func (s *Session) Rooms() map[string]int {
-	s.in.mu.Lock()
-	defer s.in.mu.Unlock()
-	counts := map[string]int{}
-	for name, r := range s.in.tenant.rooms {
-		if s.member.Opens == "" || s.member.Opens == name {
-			counts[name] = len(r.seats)
-		}
-	}
-	return counts
 }
 
 // Members lists all members of this node, also those in no room.

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -46,14 +47,51 @@ type Member struct {
 	Expires  time.Time // when its token stops opening rooms; zero = never
 	Data     json.RawMessage
 
-	serial  uint64    // order of arrival, for politeness
-	gone    bool      // removed from the tenant
-	away    time.Time // until when it may come back; zero = it is here
-	refused int       // joins answered by forbidden
-	seats   []*Seat
-	held    int // its waiting signals
+	owned    string    // the name that its token gives; "" = any
+	serial   uint64    // order of arrival, for politeness
+	gone     bool      // removed from the tenant
+	away     time.Time // until when it may come back; zero = it is here
+	refused  int       // joins answered by forbidden
+	seats    []*Seat
+	held     int       // its waiting signals
+	partners []*Member // met without a common room, the youngest last
 
 	session *Session // the shell's; the core never looks at it
+}
+
+// maxPartners is how many of those met without a common room are remembered.
+const maxPartners = 64
+
+// meet makes two members hear of each other's end, unless a room will tell them.
+func (m *Member) meet(other *Member) {
+	if m == other || m.sharesRoom(other) || slices.Contains(m.partners, other) {
+		return
+	}
+	for _, x := range []*Member{m, other} {
+		if len(x.partners) == maxPartners {
+			x.unmeet(x.partners[0])
+		}
+	}
+	m.partners = append(m.partners, other)
+	other.partners = append(other.partners, m)
+}
+
+func (m *Member) unmeet(other *Member) {
+	m.partners = remove(m.partners, other)
+	other.partners = remove(other.partners, m)
+}
+
+// part tells all partners that m leaves, and forgets them.
+func (m *Member) part(reason string, out []Delivery) []Delivery {
+	if len(m.partners) == 0 {
+		return out
+	}
+	e := &Event{Type: TypePeer, Name: EventLeave, Peer: m.ID, User: m.User, Reason: reason}
+	for len(m.partners) > 0 {
+		out = append(out, Delivery{To: m.partners[0], Event: e})
+		m.unmeet(m.partners[0])
+	}
+	return out
 }
 
 // Seat is a member's place in one room.
@@ -62,6 +100,7 @@ type Seat struct {
 	Room   *Room
 	Role   string
 	Data   json.RawMessage
+	quiet  bool // see Message.Quiet
 }
 
 func (m *Member) seatIn(room string) *Seat {

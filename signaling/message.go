@@ -100,6 +100,7 @@ type Message struct {
 	Role    string `json:"role"`
 	Replace bool   `json:"replace"`
 	Limit   int    `json:"limit"`
+	Quiet   bool   `json:"-"` // of a dialect: nobody hears of the seat until a join without it
 	Peer    string `json:"peer"`
 	Ban     int    `json:"ban"` // seconds
 

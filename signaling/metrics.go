@@ -1,11 +1,15 @@
 package signaling
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"cmp"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics are the hub's counters. No label is a name that a client chose.
 type metrics struct {
 	sockets  prometheus.Gauge
-	sessions prometheus.Gauge
+	sessions *prometheus.GaugeVec // by dialect
 	away     prometheus.Gauge
 	received *prometheus.CounterVec // by verb
 	refused  *prometheus.CounterVec // by error code
@@ -32,8 +36,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts(name(n, help)), []string{label})
 	}
 	m := &metrics{
-		sockets:  gauge("sockets", "Open WebSockets of the native protocol."),
-		sessions: gauge("sessions", "Sessions, those that may still resume included."),
+		sockets: gauge("sockets", "Open WebSockets of the native protocol."),
+		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("sessions",
+			"Sessions, those that may still resume included.")), []string{"dialect"}),
 		away:     gauge("sessions_away", "Sessions without a socket that may still resume."),
 		received: vec("messages_received_total", "Messages taken from clients.", "type"),
 		refused:  vec("messages_refused_total", "Messages answered by an error.", "code"),
@@ -45,6 +50,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		revoked:  counter("credentials_revoked_total", "Members whose credentials were revoked."),
 		panics:   counter("panics_total", "Panics caught in a session's goroutine."),
 	}
+	m.sessionsOf("").Set(0)
 	m.verbs = map[string]prometheus.Counter{}
 	for _, verb := range []string{
 		TypeHello, TypeJoin, TypeLeave, TypeSignal, TypeMessage, TypeUpdate, TypeICE, TypePing, TypeBye,
@@ -56,6 +62,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			m.rejected, m.sent, m.resumed, m.minted, m.revoked, m.panics)
 	}
 	return m
+}
+
+// sessionsOf counts the sessions of a dialect.
+func (m *metrics) sessionsOf(dialect string) prometheus.Gauge {
+	return m.sessions.WithLabelValues(cmp.Or(dialect, "native"))
 }
 
 // verb counts messages of a type that ParseMessage admits.

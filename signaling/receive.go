@@ -59,20 +59,11 @@ func (s *Session) take(now time.Time, m *Message) {
 	}
 }
 
-// Apply carries out a message of a dialect's client, whose form the dialect has
-// checked. Answers and events come over the session's Transport.
-func (s *Session) Apply(m Message) {
-	s.recv.Lock()
-	defer s.recv.Unlock()
-	s.hub.metrics.verb(m.Type).Inc()
-	s.take(time.Now(), &m)
-}
-
 // ice answers with credentials, which only a member of a room gets.
 func (s *Session) ice(now time.Time, m *Message) {
 	member := true
 	s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
-		if member = len(s.member.seats) > 0; member {
+		if member = t.serves(s.member); member {
 			s.pushICE(now, m.ID)
 		}
 		return out

@@ -34,19 +34,20 @@ const (
 )
 
 func (r *Room) peersOf(m *Member) []PeerView {
-	peers := make([]PeerView, 0, max(0, len(r.seats)-1))
+	peers := make([]PeerView, 0, max(0, min(len(r.seats)-1, 64)))
 	for _, s := range r.seats {
-		if s.Member != m {
+		if s.Member != m && !s.quiet {
 			peers = append(peers, s.view(m))
 		}
 	}
 	return peers
 }
 
-// tell appends e for everyone but except, in the order of seats.
-func (r *Room) tell(e *Event, except *Member, out []Delivery) []Delivery {
+// tell appends e, which is about the one in seat, for everyone else, in the order of
+// seats. Nobody hears about a quiet one.
+func (r *Room) tell(e *Event, about *Seat, out []Delivery) []Delivery {
 	for _, s := range r.seats {
-		if s.Member != except {
+		if s != about && !about.quiet {
 			out = append(out, Delivery{To: s.Member, Event: e})
 		}
 	}
@@ -65,13 +66,27 @@ func (s *Seat) presence(name, reason string) *Event {
 	return e
 }
 
-// sit gives m a seat and tells the others. They hear who yields to whom, so there
-// are at most two different events, however many hear it.
-func (r *Room) sit(m *Member, role string, data json.RawMessage, out []Delivery) (*Seat, []Delivery) {
-	seat := &Seat{Member: m, Room: r, Role: role, Data: data}
+// sit gives m a seat and tells the others, unless it is a quiet one.
+func (r *Room) sit(m *Member, msg *Message, data json.RawMessage, out []Delivery) (*Seat, []Delivery) {
+	seat := &Seat{Member: m, Room: r, Role: msg.Role, Data: data, quiet: msg.Quiet}
+	out = r.present(seat, out)
+	r.seats = append(r.seats, seat)
+	m.seats = append(m.seats, seat)
+	return seat, out
+}
+
+// present tells the others that somebody has come. They hear who yields to whom, so
+// there are at most two different events, however many hear it.
+func (r *Room) present(seat *Seat, out []Delivery) []Delivery {
+	if seat.quiet {
+		return out
+	}
 	var events [2]*Event
 	for _, s := range r.seats {
-		p := politeTo(s.Member, m)
+		if s == seat {
+			continue
+		}
+		p := politeTo(s.Member, seat.Member)
 		i := 0
 		if p == Yields {
 			i = 1
@@ -82,9 +97,19 @@ func (r *Room) sit(m *Member, role string, data json.RawMessage, out []Delivery)
 		}
 		out = append(out, Delivery{To: s.Member, Event: events[i]})
 	}
-	r.seats = append(r.seats, seat)
-	m.seats = append(m.seats, seat)
-	return seat, out
+	return out
+}
+
+// appear ends the quiet of a seat.
+func (r *Room) appear(seat *Seat, msg *Message, out []Delivery) []Delivery {
+	seat.quiet = false
+	if msg.Role != "" {
+		seat.Role = msg.Role
+	}
+	if msg.Data != nil {
+		seat.Data = msg.Data
+	}
+	return r.present(seat, out)
 }
 
 // rise takes the seat away and tells those who stay; when others put the member
@@ -94,7 +119,7 @@ func (r *Room) rise(seat *Seat, reason string, out []Delivery) []Delivery {
 	m := seat.Member
 	heard := reason == ReasonKicked || reason == ReasonBanned || reason == ReasonReplaced
 	for _, s := range r.seats {
-		if s != seat || heard {
+		if s != seat && !seat.quiet || s == seat && heard {
 			out = append(out, Delivery{To: s.Member, Event: e})
 		}
 	}
@@ -115,7 +140,7 @@ func (r *Room) change(seat *Seat, role string, data json.RawMessage, out []Deliv
 	if data != nil {
 		seat.Data = data
 	}
-	return r.tell(seat.presence(EventUpdate, ""), seat.Member, out)
+	return r.tell(seat.presence(EventUpdate, ""), seat, out)
 }
 
 // Apply carries a message or signal of from to the others in the room, or to

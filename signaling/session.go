@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Transport carries a session's events to its client: a WebSocket of the native
@@ -26,7 +28,8 @@ type Session struct {
 	member *Member
 	slot   // in the agenda: pings and credentials
 
-	purse purse // guarded by in.mu
+	counted prometheus.Gauge // the sessions of its dialect
+	purse   purse            // guarded by in.mu
 
 	recv  sync.Mutex // one message at a time; guards the following
 	got   uint64     // messages taken, without hello and ping
@@ -194,9 +197,6 @@ func (s *Session) expel(why string, code int, reason string, revoke, cut bool) {
 	s.finish(code, reason, cut)
 }
 
-// End is the end of a dialect's session: the member leaves, its allocations live on.
-func (s *Session) End() { s.expel(ReasonLeft, CloseNormal, "", false, false) }
-
 // lost is the end of a link. If it was the session's, the member is away now.
 func (s *Session) lost(l *link) {
 	s.mu.Lock()
@@ -312,7 +312,7 @@ func (s *Session) refresh(now time.Time, here bool) time.Time {
 		}
 		if !now.Before(due) {
 			due = time.Time{} // one who is away, or in no room, gets new ones when it is back
-			if here && len(s.member.seats) > 0 {
+			if here && t.serves(s.member) {
 				s.pushICE(now, nil)
 				due = s.purse.due()
 			}

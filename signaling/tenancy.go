@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -22,11 +23,15 @@ type tenancy struct {
 	revoke []string
 }
 
-func newTenancy(h *Hub, name string, open bool) *tenancy {
-	x := &tenancy{hub: h, tenant: NewTenant(name, Rules{
+func newTenancy(h *Hub, hello *Hello) *tenancy {
+	rules := Rules{
 		Members: h.o.Limits.Members, Rooms: h.o.Limits.Rooms, Presence: h.o.Limits.PresenceBytes,
-		Keep: h.o.Keep, Open: open,
-	})}
+		Keep: h.o.Keep, Open: hello.Direct,
+	}
+	if hello.Crowd {
+		rules.Members = math.MaxInt32
+	}
+	x := &tenancy{hub: h, tenant: NewTenant(hello.Tenant, rules)}
 	x.slot.item = x
 	return x
 }

@@ -67,9 +67,7 @@ func (t *Tenant) Enter(m *Member, exclusive bool) *Error {
 	t.serial++
 	m.serial = t.serial
 	t.members[m.ID] = m
-	if m.User != "" {
-		t.users[m.User] = append(t.users[m.User], m)
-	}
+	t.list(m)
 	return nil
 }
 
@@ -181,15 +179,18 @@ func (t *Tenant) join(now time.Time, m *Member, msg *Message, out []Delivery) ([
 	for _, s := range rivals {
 		out = t.putOut(s, ReasonReplaced, out)
 	}
-	if seat != nil {
+	switch {
+	case seat != nil && seat.quiet && !msg.Quiet:
+		out = room.appear(seat, msg, out)
+	case seat != nil:
 		out = room.change(seat, msg.Role, msg.Data, out)
-	} else {
+	default:
 		data := msg.Data
 		if data == nil {
 			data = m.Data
 		}
 		t.rooms[room.Name] = room // putting rivals out may have ended it
-		seat, out = room.sit(m, msg.Role, data, out)
+		seat, out = room.sit(m, msg, data, out)
 	}
 	d := Delivery{To: m, Event: &Event{
 		Type: TypeJoined, Re: msg.ID, Room: room.Name, Role: seat.Role, Peers: room.peersOf(m),
@@ -329,12 +330,14 @@ func (t *Tenant) carry(from *Member, to string, e *Event, out []Delivery) (int, 
 		for _, m := range t.users[to[1:]] {
 			if m != from && t.reaches(from, m) {
 				out = append(out, Delivery{To: m, Event: e})
+				from.meet(m)
 				n++
 			}
 		}
 	default:
 		if m := t.members[to]; m != nil && t.reaches(from, m) {
 			out = append(out, Delivery{To: m, Event: e})
+			from.meet(m)
 			n++
 		}
 	}
@@ -346,6 +349,48 @@ func (t *Tenant) carry(from *Member, to string, e *Event, out []Delivery) (int, 
 
 func (t *Tenant) reaches(from, to *Member) bool {
 	return t.rules.Open || from == to || from.sharesRoom(to)
+}
+
+// serves says whether m gets credentials: who can be reached by somebody does.
+func (t *Tenant) serves(m *Member) bool { return !m.gone && (t.rules.Open || len(m.seats) > 0) }
+
+// Rename gives m another name, which the rooms hear as one who leaves and one who
+// comes. Exclusive refuses a name that somebody else has.
+func (t *Tenant) Rename(m *Member, user string, exclusive bool, out []Delivery) ([]Delivery, *Error) {
+	switch {
+	case m.gone:
+		return out, refuse(CodeAbsent, "the member has left")
+	case m.User == user:
+		return out, nil
+	case m.owned != "" && m.owned != user:
+		return out, refuse(CodeForbidden, "the token is for another name")
+	case exclusive && user != "" && len(t.users[user]) > 0:
+		return out, refuse(CodeTaken, "the name %q is in use", user)
+	}
+	out = m.part(ReasonLeft, out)
+	for _, s := range m.seats {
+		out = s.Room.tell(s.presence(EventLeave, ReasonLeft), s, out)
+	}
+	t.unlist(m)
+	m.User = user
+	t.list(m)
+	for _, s := range m.seats {
+		out = s.Room.present(s, out)
+	}
+	return t.retry(out), nil
+}
+
+// list makes m known by its name.
+func (t *Tenant) list(m *Member) {
+	if m.User != "" {
+		t.users[m.User] = append(t.users[m.User], m)
+	}
+}
+
+func (t *Tenant) unlist(m *Member) {
+	if t.users[m.User] = remove(t.users[m.User], m); len(t.users[m.User]) == 0 {
+		delete(t.users, m.User)
+	}
 }
 
 // retry delivers the held signals that somebody fits now.
@@ -390,7 +435,7 @@ func (t *Tenant) Back(m *Member, out []Delivery) []Delivery {
 
 func (m *Member) announce(event string, out []Delivery) []Delivery {
 	for _, s := range m.seats {
-		out = s.Room.tell(s.presence(event, ""), m, out)
+		out = s.Room.tell(s.presence(event, ""), s, out)
 	}
 	return out
 }
@@ -401,15 +446,14 @@ func (t *Tenant) Remove(m *Member, reason string, revoke bool, out []Delivery) [
 	if m.gone {
 		return out
 	}
-	revoke = revoke && len(m.seats) > 0
+	revoke = revoke && t.serves(m)
 	for len(m.seats) > 0 {
 		out = t.vacate(m.seats[0], reason, out)
 	}
+	out = m.part(reason, out)
 	m.gone = true
 	delete(t.members, m.ID)
-	if t.users[m.User] = remove(t.users[m.User], m); len(t.users[m.User]) == 0 {
-		delete(t.users, m.User)
-	}
+	t.unlist(m)
 	if !m.away.IsZero() {
 		t.away = remove(t.away, m)
 	}
