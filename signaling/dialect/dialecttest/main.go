@@ -19,6 +19,7 @@ import (
 	"rtcd/creds"
 	"rtcd/signaling"
 	"rtcd/signaling/dialect/jsonws"
+	"rtcd/signaling/dialect/peerjs"
 	"rtcd/signaling/dialect/socketio"
 	"rtcd/signaling/dialect/socketio/engine"
 )
@@ -47,6 +48,7 @@ func (passwords) Verify(token string, now time.Time) (creds.Claims, error) {
 
 func main() {
 	closed := flag.Bool("token", false, "ask for a token; it opens the room of its own name, unless it is \"wrong\"")
+	discovery := flag.Bool("discovery", false, "tell PeerJS clients who is there")
 	ping := flag.Duration("ping", 0, "Engine.IO's ping interval and timeout (the default)")
 	flag.Parse()
 	hub, err := signaling.New(signaling.Options{Open: !*closed, Auth: passwords{}, ICE: relay{}})
@@ -64,6 +66,8 @@ func main() {
 	mux.Handle("/json", plain)
 	mux.Handle("/json/", plain)
 	mux.Handle("/{$}", plain)
+	peers := peerjs.New(hub, peerjs.Options{Discovery: *discovery})
+	mux.HandleFunc("/", peers.ServeHTTP)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
@@ -71,9 +75,11 @@ func main() {
 	endHub := run(hub.Run)
 	endGateway := run(gateway.Run)
 	endPlain := run(plain.Run)
+	endPeers := run(peers.Run)
 	go http.Serve(listener, mux)
 	fmt.Println("http://" + listener.Addr().String())
 	io.Copy(io.Discard, os.Stdin)
+	endPeers()
 	endPlain()
 	endGateway()
 	endHub()
