@@ -247,6 +247,21 @@ for (const version of [1, 2, 4]) {
   })
 }
 
+test('with tokens, only who is registered hears the addresses of the server', async () => {
+  const closed = await serve('-token')
+  try {
+    const app = await open(2, `${closed.url}?token=mine`)
+    app.emit('ipaddr').emit('register', { uid: 'mine', type: 1 }).emit('register', { uid: 'mine', type: 1 }).emit('ipaddr')
+    assert.deepEqual(await app.want('ipaddr'), ['192.0.2.7'])
+    app.wantNone('ipaddr', 'the first was asked by a stranger')
+    app.emit('register', { uid: 'theirs', type: 1 })
+    assert.equal((await app.want('refused'))[0].code, 'forbidden', 'a token for one pair opens no other')
+    app.close()
+  } finally {
+    await closed.stop()
+  }
+})
+
 test('each socket hears only its own vocabulary, whatever their versions', async () => {
   const nsp = '/all'
   const connect = version => open(version, server.url + nsp, { transports: ways.websocket })

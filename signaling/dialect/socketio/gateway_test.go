@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"regexp"
 	"runtime"
@@ -244,6 +245,35 @@ func TestVocabulariesThatAreOff(t *testing.T) {
 			t.Errorf("heard %q", got)
 		}
 	})
+}
+
+func TestAddressesAreToldOnlyIfGiven(t *testing.T) {
+	for _, given := range [][]string{nil, {"192.0.2.7", "127.0.0.1", "2001:db8::1", "::ffff:192.0.2.8"}} {
+		synctest.Test(t, func(t *testing.T) {
+			o := Options{Off: []string{vocabularyP2P}, Open: true}
+			want := `42["transfile",{}]`
+			if given != nil {
+				o.Addresses = func() (all []netip.Addr) {
+					for _, a := range given {
+						all = append(all, netip.MustParseAddr(a))
+					}
+					return all
+				}
+				want = `42["ipaddr","192.0.2.7"]` + "\x1e" + `42["ipaddr","192.0.2.8"]` + "\x1e" + want
+			}
+			w := newWorld(t, o)
+			web, app := w.client(), w.client()
+			web.post(`42["register",{"uid":1,"type":0}]`)
+			app.post(`42["register",{"uid":1,"type":1}]`)
+			app.want("syncfrom")
+			app.post(`42["ipaddr"]`)
+			web.post(`42["transfile",{}]`)
+			synctest.Wait()
+			if got := app.get(); got != want {
+				t.Errorf("given %v: heard %q, want %q", given, got, want)
+			}
+		})
+	}
 }
 
 func TestScripts(t *testing.T) {
