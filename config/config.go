@@ -87,7 +87,23 @@ type Signaling struct {
 	TokenSecretFile string          `yaml:"token_secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
 	Origins         List[Origin]    `yaml:"origins" jsonschema_description:"Web origins whose pages may connect: self, * or https://host."`
 	MaxMembers      Count           `yaml:"max_members" jsonschema_description:"Members of one room; 0 = unlimited."`
-	Limits          SignalingLimits `yaml:"limits" jsonschema_description:"Bounds of the native protocol; 0 = unlimited."`
+	Limits          SignalingLimits `yaml:"limits" jsonschema_description:"Bounds of one member; 0 = unlimited."`
+	Dialects        Dialects        `yaml:"dialects" jsonschema_description:"The protocols of other systems, which their own clients speak here."`
+}
+
+// Dialects are the protocols that the hub speaks besides its own.
+type Dialects struct {
+	P2P             bool   `yaml:"p2p" jsonschema_description:"Room chats of socket.io-p2p, at /socket.io/."`
+	Pair            bool   `yaml:"pair" jsonschema_description:"A web page and a phone app of one user, at /socket.io/."`
+	Call            bool   `yaml:"call" jsonschema_description:"Hand-written calls of everybody in a lobby, at /socket.io/."`
+	Chat            bool   `yaml:"chat" jsonschema_description:"A chat room whose members call each other by name, at /socket.io/."`
+	Easyrtc         bool   `yaml:"easyrtc" jsonschema_description:"Clients of easyrtc, at /socket.io/."`
+	JSON            bool   `yaml:"json" jsonschema_description:"Login and calls in JSON over a plain WebSocket, at /json and /."`
+	YWebRTC         bool   `yaml:"ywebrtc" jsonschema_description:"Clients of y-webrtc, at the same paths."`
+	PeerJS          bool   `yaml:"peerjs" jsonschema_description:"Clients of PeerJS, at /peerjs, /KEY/id and /KEY/peers."`
+	PeerJSDiscovery bool   `yaml:"peerjs_discovery" jsonschema_description:"Tell clients of PeerJS who else is there, at /KEY/peers."`
+	IPAddr          bool   `yaml:"ipaddr" jsonschema_description:"Tell clients of pair the addresses of this machine."`
+	Scripts         string `yaml:"scripts" jsonschema_description:"Directory whose folders socket.io and easyrtc hold what old pages load from /socket.io/ and /easyrtc/; empty means none."`
 }
 
 // SignalingLimits bound what one member can take.
@@ -142,6 +158,10 @@ func Default() Config {
 			MaxMembers: 50,
 			Limits: SignalingLimits{
 				MessageBytes: 64 << 10, Messages: Rate{50, time.Second}, Burst: 200, Queue: 256,
+			},
+			Dialects: Dialects{
+				P2P: true, Pair: true, Call: true, Chat: true, Easyrtc: true,
+				JSON: true, YWebRTC: true, PeerJS: true, IPAddr: true,
 			},
 		},
 		Drain: Drain{Timeout: Duration(300 * time.Second)},
