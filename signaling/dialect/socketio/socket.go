@@ -82,7 +82,7 @@ func (s *socket) lobby() string { return "lobby:" + s.namespace + "#" + s.client
 // become ends the socket's membership and begins another.
 func (s *socket) become(hello signaling.Hello) *signaling.Error {
 	s.leave()
-	hello.Address = s.client.conn.Address()
+	hello.Dialect, hello.Address = "socketio", s.client.conn.Address()
 	s.seat = &seat{socket: s}
 	session, err := s.client.gateway.hub.Open(hello, s.seat)
 	if err != nil {
