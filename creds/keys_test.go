@@ -254,21 +254,3 @@ func TestDerive(t *testing.T) {
 		t.Error("two purposes give one key")
 	}
 }
-
-func FuzzParseUsername(f *testing.F) {
-	for _, s := range []string{"1767225600", "1767225600:a", "1767225600:@a:b", "1767225600:", "x", "1767225600:\xff"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, username string) {
-		expires, user, err := ParseUsername(username)
-		if err != nil {
-			return
-		}
-		if got := formatUsername(expires, user); got != username {
-			t.Errorf("%q became %q", username, got)
-		}
-		if user != "" && CheckUser(user) != nil {
-			t.Errorf("%q has an unfit user part", username)
-		}
-	})
-}

@@ -3,6 +3,7 @@ package creds
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -104,8 +105,12 @@ func (t *Tokens) Verify(token string, now time.Time) (Claims, error) {
 	if len(token) > maxToken {
 		return Claims{}, fmt.Errorf("%w: %d bytes long", ErrTokenInvalid, len(token))
 	}
+	if strings.ContainsAny(token, "\r\n") { // base64 decoders skip them: one token, one text
+		return Claims{}, fmt.Errorf("%w: not a token of this server", ErrTokenInvalid)
+	}
 	var c wireClaims
 	_, err := jwt.ParseWithClaims(token, &c, t.verificationKeys,
+		jwt.WithStrictDecoding(),
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 		jwt.WithExpirationRequired(),
 		jwt.WithTimeFunc(func() time.Time { return now }))
