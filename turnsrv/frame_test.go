@@ -3,6 +3,7 @@ package turnsrv
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/pion/stun/v3"
@@ -46,12 +47,15 @@ func TestScanFrame(t *testing.T) {
 }
 
 // FuzzScanFrame: a frame is never empty, never more than there is or allowed, a
-// multiple of 4, and the same however much of the stream follows.
+// multiple of 4, as long as its header says, and the same however much of the stream
+// has come.
 func FuzzScanFrame(f *testing.F) {
 	f.Add(stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw)
 	f.Add([]byte{0x40, 0, 0, 1, 'x', 0, 0, 0, 0x40, 0, 0, 0})
 	f.Add([]byte{0x40, 0, 0xff, 0xfc, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{0x7f, 0xff, 0xff, 0xff})
+	f.Add([]byte{0x40, 0, 0, 0, 0x40, 0, 0, 0})
+	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, max := range []int{maxAnonymousFrame, maxFrame} {
@@ -69,6 +73,9 @@ func FuzzScanFrame(f *testing.F) {
 				}
 				continue
 			}
+			if said := int(b[2])<<8 | int(b[3]); b[0]>>6 == 1 && (n < 4+said || n > 4+said+3) || b[0]>>6 == 0 && n != 20+said {
+				t.Fatalf("a frame of %d bytes, its header says %d", n, said)
+			}
 			if m, err := ScanFrame(b[:n], max); m != n || err != nil {
 				t.Fatalf("alone: %d, %v, want %d", m, err, n)
 			}
@@ -77,4 +84,43 @@ func FuzzScanFrame(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzStream: a stream is cut into the same frames however it comes, byte by byte or
+// at once, and all its bytes are in one of them, or wait, or end it.
+func FuzzStream(f *testing.F) {
+	binding := stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw
+	f.Add(append(append([]byte{0x40, 0, 0, 1, 'x', 0, 0, 0}, binding...), 0x40, 0, 0, 0, 0x40), uint8(3))
+	f.Add([]byte{0x40, 0, 0, 0, 0x80}, uint8(1))
+	f.Add([]byte{0x40, 0, 0xff, 0xff, 1, 2, 3, 4}, uint8(7))
+	f.Fuzz(func(t *testing.T, stream []byte, cut uint8) {
+		whole, ended := framesOf(t, stream, len(stream)+1)
+		parts, endedToo := framesOf(t, stream, int(cut%32)+1)
+		if ended != endedToo || !slices.Equal(whole, parts) {
+			t.Fatalf("at once: %v, ended %v; in parts of %d: %v, ended %v", whole, ended, cut%32+1, parts, endedToo)
+		}
+	})
+}
+
+// framesOf reads a stream as a connection does, n bytes at a time.
+func framesOf(t *testing.T, stream []byte, n int) (frames []int, ended bool) {
+	var buf []byte
+	for len(stream) > 0 {
+		some := min(n, len(stream))
+		buf, stream = append(buf, stream[:some]...), stream[some:]
+		for {
+			size, err := ScanFrame(buf, maxAnonymousFrame)
+			if err != nil {
+				return frames, true
+			}
+			if size == 0 {
+				break
+			}
+			frames, buf = append(frames, size), buf[size:]
+		}
+		if len(buf) >= maxAnonymousFrame+n {
+			t.Fatalf("%d bytes wait for a frame", len(buf))
+		}
+	}
+	return frames, false
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 
@@ -27,6 +28,9 @@ func FuzzParse(f *testing.F) {
 		m.signedBy([]byte("key"))
 		m.unknown()
 		m.wish()
+		m.lifetime()
+		m.chosenAlgorithm(true)
+		m.signedBy(nil)
 		for _, a := range m.attrs {
 			if p, ok := xorAddress(a.Value, m.id); ok {
 				again := appendXORAddress(nil, a.Type, p, m.id)
@@ -65,6 +69,38 @@ func FuzzClient(f *testing.F) {
 		w.table.HandlePeer(w.now, s, peerA, msg, int(seg), &w.batch)
 		w.flush()
 		w.take()
+	})
+}
+
+// FuzzPolicy: a refused IPv4 address is refused in every form, with every list; a
+// mapped one always; and NAT64 and 6to4 forms are admitted where only the list of
+// IPv4 addresses speaks.
+func FuzzPolicy(f *testing.F) {
+	f.Add(uint32(0x7f000001), uint16(80), uint32(0x7f000000), uint8(8), false)
+	f.Add(uint32(0x0b162c01), uint16(5000), uint32(0x0b162c00), uint8(24), false)
+	f.Add(uint32(0x0a000001), uint16(80), uint32(0), uint8(0), true)
+	f.Add(uint32(0xa9fea9fe), uint16(80), uint32(0), uint8(0), true)
+	f.Add(uint32(0x0b16210a), uint16(3478), uint32(0), uint8(32), false)
+	f.Fuzz(func(t *testing.T, host uint32, port uint16, net uint32, bits uint8, standard bool) {
+		v4 := func(n uint32) netip.Addr { return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n))) }
+		plain := Policy{Own: []netip.AddrPort{serverV4}, Deny: []netip.Prefix{netip.PrefixFrom(v4(net), int(bits%33)).Masked()}}
+		if standard {
+			plain.Deny = nil
+		}
+		p, a := compile(plain, nil), v4(host)
+		admitted := p.admits(netip.AddrPortFrom(a, port))
+		for _, e := range encodings {
+			got := p.admits(netip.AddrPortFrom(e.of(a), port))
+			if got && (!admitted || e.name == "mapped") {
+				t.Fatalf("%v: admitted %v, as %s %v", a, admitted, e.name, got)
+			}
+			if !got && admitted && !standard && (e.name == "NAT64" || e.name == "6to4") {
+				t.Fatalf("%v is admitted, but not as %s", a, e.name)
+			}
+		}
+		if !standard && admitted == plain.Deny[0].Contains(a) && !a.IsLoopback() && !a.IsUnspecified() && a != serverV4.Addr() {
+			t.Fatalf("%v: admitted %v by %v", a, admitted, plain.Deny)
+		}
 	})
 }
 
