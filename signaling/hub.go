@@ -29,6 +29,7 @@ type Hub struct {
 	agenda  *agenda
 	resumer resumer
 	wg      sync.WaitGroup // readers and writers of sockets
+	lot     lot
 
 	mu       sync.Mutex // guards the following
 	draining bool
@@ -64,6 +65,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.agenda.run(ctx)
 	h.Drain(0)
 	h.wg.Wait()
+	h.lot.close()
 	return nil
 }
 

@@ -73,6 +73,8 @@ type Options struct {
 	Address func(r *http.Request) string // the client's address, for bans and logs (RemoteAddr's host)
 	Log     *slog.Logger                 // (discarded)
 	Metrics prometheus.Registerer        // (not registered)
+
+	idleAfter time.Duration // of silence until a socket is parked (2 s)
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -94,6 +96,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.HelloTimeout = cmp.Or(o.HelloTimeout, 10*time.Second)
 	o.PingEvery = cmp.Or(o.PingEvery, 25*time.Second)
 	o.DeadAfter = cmp.Or(o.DeadAfter, 60*time.Second)
+	o.idleAfter = cmp.Or(o.idleAfter, 2*time.Second)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	o.Server = cmp.Or(o.Server, "rtcd")
 	if o.Address == nil {

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -32,12 +30,11 @@ type socket struct {
 	address string
 	token   string // from the handshake
 
-	session  *Session // the reader's
+	session  *Session // the reader's, as what follows
 	link     *link
 	controls bucket
-	deadline time.Time // for reading
-
-	closing atomic.Bool
+	parkable bool
+	place    uint64 // in the lot
 }
 
 // controlRate bounds control frames, which no message limit sees.
@@ -139,24 +136,32 @@ func (h *Hub) dropSocket(c *socket) {
 	delete(h.sockets, c)
 }
 
-// run reads until the socket ends. When a hello was taken it starts again on a new
-// goroutine: the stack of one that said hello has grown, and most sessions are idle.
+// run reads until the socket ends or is parked: most sessions are idle, and those have
+// no goroutine. The lot calls it again.
 func (c *socket) run() {
-	greeted := c.session != nil
-	if !greeted {
+	if c.session == nil {
 		c.prepare()
+	} else if c.parkable {
+		c.wire.arm(time.Now().Add(c.hub.o.idleAfter))
 	}
 	err := c.serve()
-	if errors.Is(err, errGreeted) && !greeted {
-		// Owned like the one that it takes the place of.
+	switch {
+	case errors.Is(err, errParked):
+	case errors.Is(err, errGreeted):
+		// On a new stack, for that of one that said hello has grown. Owned like the one
+		// that it takes the place of.
 		go c.run()
-		return
+	default:
+		c.finish(err)
 	}
-	c.finish(err)
 }
 
-// errGreeted is what serve returns when the session has begun.
-var errGreeted = errors.New("greeted")
+// What serve returns when another goroutine goes on: at once, or when there is something
+// to read.
+var (
+	errGreeted = errors.New("greeted")
+	errParked  = errors.New("parked")
+)
 
 func (c *socket) prepare() {
 	c.conn.SetReadLimit(int64(c.hub.o.Limits.MessageBytes))
@@ -184,19 +189,53 @@ func (c *socket) finish(err error) {
 	}
 }
 
-// serve returns why the socket ended, or errGreeted; nil after a panic.
+// serve returns why the socket ended, or who goes on; nil after a panic.
 func (c *socket) serve() (err error) {
 	defer c.hub.guard(&c.session)
 	greeted := c.session != nil
 	for err == nil {
-		c.wire.wait()
+		if isTimeout(c.wait()) && c.session != nil && time.Now().Before(c.wire.dead) {
+			if c.parks() {
+				return errParked
+			}
+			c.wire.arm(c.wire.dead)
+			continue
+		}
 		err = c.read()
-		if err == nil && !greeted && c.session != nil {
+		if err == nil && !greeted && c.session != nil && !c.parkable {
 			return errGreeted
 		}
 	}
 	c.ended(err)
 	return err
+}
+
+// wait returns nil when there is something for the library to read, and an error at the
+// end or at the read deadline; a later read finds what made it fail. It takes less of the
+// stack than the library. Between two messages it takes pongs itself: the library would
+// go on to wait for the next message, and could not be told that it takes too long.
+func (c *socket) wait() error {
+	w := c.wire
+	w.waiting = true
+	defer func() { w.waiting = false }()
+	for {
+		head, err := w.r.Peek(2)
+		if err != nil || head[0] != finPong || head[1] < masked || head[1] > masked+maxControl {
+			return err
+		}
+		n := 2 + 4 + int(head[1]-masked)
+		if _, err := w.r.Peek(n); err != nil {
+			return err
+		}
+		w.r.Discard(n)
+		c.control()
+	}
+}
+
+// parks gives the socket to the lot, in which nobody sees that it is dead: so only until
+// the next ping, which wakes it.
+func (c *socket) parks() bool {
+	return c.parkable && time.Until(c.wire.dead) > c.hub.o.PingEvery && c.hub.lot.park(c)
 }
 
 // read takes one message; it is never called again after an error.
@@ -217,7 +256,7 @@ func (c *socket) read() error {
 	}
 	now := time.Now()
 	switch {
-	case c.closing.Load(): // reading on for the far side's close frame
+	case c.wire.closing.Load(): // reading on for the far side's close frame
 	case kind != websocket.TextMessage:
 		c.fail(CloseProtocol, "a binary frame")
 	case c.session == nil:
@@ -228,21 +267,22 @@ func (c *socket) read() error {
 	return nil
 }
 
-// extend moves the read deadline, but not that of a socket which is closing. One that
-// is hardly earlier stays, for setting it costs much beside a small message.
+// extend puts off the moment at which the client is taken for dead. A deadline that is
+// hardly earlier stays, for setting it costs much beside a small message.
 func (c *socket) extend(now time.Time, d time.Duration) {
-	if at := now.Add(d); at.Sub(c.deadline).Abs() > d/64 {
-		c.deadline = at
-		c.conn.SetReadDeadline(at)
+	c.wire.dead = now.Add(d)
+	at, slack := c.wire.dead, d/64
+	if c.parkable {
+		at, slack = now.Add(c.hub.o.idleAfter), c.hub.o.idleAfter/2
 	}
-	if c.closing.Load() {
-		c.conn.SetReadDeadline(now.Add(closeGrace))
+	if at.Sub(c.wire.until).Abs() > slack {
+		c.wire.arm(at)
 	}
 }
 
 // control counts a ping or pong and says whether it still counts as a sign of life.
 func (c *socket) control() bool {
-	if c.closing.Load() {
+	if c.wire.closing.Load() {
 		return false
 	}
 	now := time.Now()
@@ -276,10 +316,9 @@ func (s *Session) owns(l *link) bool {
 
 // ended tells the session why the socket ended.
 func (c *socket) ended(err error) {
-	var timeout net.Error
 	switch {
 	case c.session == nil:
-		if errors.As(err, &timeout) && timeout.Timeout() && !c.closing.Load() {
+		if isTimeout(err) && !c.wire.closing.Load() {
 			c.Close(CloseUnauthorized, "no hello in time")
 		}
 	case errors.Is(err, websocket.ErrReadLimit): // the library has sent 1009
@@ -368,8 +407,16 @@ func (c *socket) resume(m *Message) bool {
 func (c *socket) begun() {
 	c.hub.dropSocket(c)
 	c.hub.metrics.received.WithLabelValues(TypeHello).Inc()
-	c.extend(time.Now(), c.hub.o.DeadAfter)
+	c.wire.dead = time.Now().Add(c.hub.o.DeadAfter)
+	if c.parkable = descriptor(c.wire.Conn) != nil; c.parkable {
+		c.wire.arm(longAgo) // park at once, unless the client has said more
+		return
+	}
+	c.wire.arm(c.wire.dead)
 }
+
+// longAgo is a deadline that has passed: only what is in the buffers can be read.
+var longAgo = time.Unix(1, 0)
 
 // refuse answers a hello and closes.
 func (c *socket) refuse(m *Message, err *Error, code int) {
@@ -379,8 +426,12 @@ func (c *socket) refuse(m *Message, err *Error, code int) {
 	c.Close(code, err.Code)
 }
 
-// Send implements Transport: one write for the whole batch.
+// Send implements Transport: one write for the whole batch. A ping wakes the socket, so
+// that it sees whether the client is there.
 func (c *socket) Send(batch []Frame) error {
+	if slices.ContainsFunc(batch, func(f Frame) bool { return f.Event.Type == TypePing }) {
+		c.hub.lot.wake(c)
+	}
 	b := batchBuffers.Get().(*[]byte)
 	defer func() {
 		if cap(*b) <= maxKept {
@@ -418,11 +469,12 @@ func (f Frame) append(b []byte) []byte {
 // Close implements Transport: the close frame, then a little time for the far
 // side's, which the reader waits for.
 func (c *socket) Close(code int, reason string) {
+	defer c.hub.lot.wake(c) // its reader sees to the rest
 	if code == 0 {
 		c.conn.Close()
 		return
 	}
-	if c.closing.Swap(true) {
+	if c.wire.closing.Swap(true) {
 		return
 	}
 	message := websocket.FormatCloseMessage(code, reason)

@@ -2,9 +2,11 @@ package signaling
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -18,16 +20,25 @@ type wire struct {
 	timeout time.Duration
 	r       *bufio.Reader // what the library reads from
 
+	dead    time.Time   // when silence has lasted too long; the reader's, as the two that follow
+	until   time.Time   // the read deadline: dead, or earlier, to see whether the socket may be parked
+	waiting bool        // between two messages
+	closing atomic.Bool // the far side has a closeGrace left
+
 	mu     sync.Mutex // guards the following, and makes writes whole
 	armed  time.Time  // when the write deadline was set
 	closed bool       // a close frame is out
 }
 
 // Frames of a server (RFC 6455 §5.2): FIN and opcode, length in 7, 16 or 64 bits, no mask.
+// A client's have a mask of 4 bytes.
 const (
-	finText  = 0x80 | websocket.TextMessage
-	finClose = 0x80 | websocket.CloseMessage
-	finPing  = 0x80 | websocket.PingMessage
+	finText    = 0x80 | websocket.TextMessage
+	finClose   = 0x80 | websocket.CloseMessage
+	finPing    = 0x80 | websocket.PingMessage
+	finPong    = 0x80 | websocket.PongMessage
+	masked     = 0x80
+	maxControl = 125 // bytes in a control frame
 )
 
 // appendHeader appends the header of a frame with n bytes of payload.
@@ -83,9 +94,30 @@ func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 // SetDeadline is SetReadDeadline, for the same reason.
 func (w *wire) SetDeadline(t time.Time) error { return w.SetReadDeadline(t) }
 
-// wait returns when there is something to read, or the end; it takes less of the stack
-// than the library, and a session spends its life here.
-func (w *wire) wait() { w.r.Peek(1) }
+// arm sets the read deadline, but not that of a socket which is closing.
+func (w *wire) arm(at time.Time) {
+	w.until = at
+	w.Conn.SetReadDeadline(at)
+	if w.closing.Load() {
+		w.Conn.SetReadDeadline(time.Now().Add(closeGrace))
+	}
+}
+
+// Read implements net.Conn for the library. In the middle of a message only silence
+// until dead is an end.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n == 0 && !w.waiting && isTimeout(err) && time.Now().Before(w.dead) && !w.closing.Load() {
+		w.arm(w.dead)
+		n, err = w.Conn.Read(p)
+	}
+	return n, err
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
 
 // wiringHijacker slips a wire under the WebSocket library.
 type wiringHijacker struct {
