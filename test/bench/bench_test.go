@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rtcd/test/turnclient"
 )
 
 func TestSpread(t *testing.T) {
@@ -77,9 +79,9 @@ func TestFrameChecksums(t *testing.T) {
 }
 
 func TestFramesOfTraffic(t *testing.T) {
-	list := []*client{
-		{relayed: netip.AddrPortFrom(serverIP, 50000)},
-		{relayed: netip.AddrPortFrom(serverIP, 50001)},
+	list := []*turnclient.Client{
+		{Relayed: netip.AddrPortFrom(serverIP, 50000)},
+		{Relayed: netip.AddrPortFrom(serverIP, 50001)},
 	}
 	singly := traffic{size: 160, burst: 8}
 	frames, weight := singly.frames(list)

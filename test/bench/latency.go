@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"rtcd/test/turnclient"
 )
 
 const latencyRate = 10_000 // packets/s
@@ -32,7 +34,7 @@ func latencyUp(r *rig, p *process, out *sample) error {
 	defer peer.Close()
 	var frames [][]byte
 	for _, c := range list {
-		d := datagram{src: c.local(), dst: netip.AddrPortFrom(serverIP, turnPort), payload: channelData(probeChannel, 160)}
+		d := datagram{src: c.Local(), dst: netip.AddrPortFrom(serverIP, turnPort), payload: channelData(probeChannel, 160)}
 		frames = append(frames, appendFrame(nil, clientLink.farMAC, clientLink.nearMAC, d))
 	}
 	s, err := newSender(r.topology.client, clientLink.far, frames, 1)
@@ -55,9 +57,9 @@ func latencyDown(r *rig, p *process, out *sample) error {
 	var ends []*net.UDPConn
 	for _, c := range list {
 		// The space of the channel header keeps the stamp at one offset in both directions.
-		d := datagram{src: netip.AddrPortFrom(peerIP, probePort), dst: c.relayed, payload: make([]byte, 160)}
+		d := datagram{src: netip.AddrPortFrom(peerIP, probePort), dst: c.Relayed, payload: make([]byte, 160)}
 		frames = append(frames, appendFrame(nil, peerLink.farMAC, peerLink.nearMAC, d))
-		ends = append(ends, c.conn.(*net.UDPConn))
+		ends = append(ends, c.Conn.(*net.UDPConn))
 	}
 	s, err := newSender(r.topology.peer, peerLink.far, frames, 1)
 	if err != nil {
@@ -68,16 +70,16 @@ func latencyDown(r *rig, p *process, out *sample) error {
 }
 
 // latencyClients makes 100 allocations whose packets reach real sockets.
-func (r *rig) latencyClients() ([]*client, error) {
+func (r *rig) latencyClients() ([]*turnclient.Client, error) {
 	list, err := r.dialMany("udp", "user", 100)
 	if err != nil {
 		return nil, err
 	}
-	err = each(list, func(_ int, c *client) error {
-		if err := c.allocate(); err != nil {
+	err = each(list, func(_ int, c *turnclient.Client) error {
+		if err := c.Allocate(); err != nil {
 			return err
 		}
-		return c.bind(probeChannel, netip.AddrPortFrom(peerIP, probePort))
+		return c.Bind(probeChannel, netip.AddrPortFrom(peerIP, probePort))
 	})
 	if err != nil {
 		closeAll(list)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"rtcd/test/turnclient"
 )
 
 // load is one row of the table.
@@ -37,7 +39,7 @@ type traffic struct {
 
 // frames makes one round of frames of all flows, and tells how many datagrams are
 // in each. toServer is up or pairs.
-func (t traffic) frames(list []*client) ([][]byte, int) {
+func (t traffic) frames(list []*turnclient.Client) ([][]byte, int) {
 	var out [][]byte
 	l, payload := peerLink, make([]byte, t.size)
 	if t.up || t.pairs {
@@ -54,9 +56,9 @@ func (t traffic) frames(list []*client) ([][]byte, int) {
 		}
 	}
 	for i, c := range list {
-		d.src, d.dst = peerAt(i), c.relayed
+		d.src, d.dst = peerAt(i), c.Relayed
 		if t.up || t.pairs {
-			d.src, d.dst = c.local(), netip.AddrPortFrom(serverIP, turnPort)
+			d.src, d.dst = c.Local(), netip.AddrPortFrom(serverIP, turnPort)
 		}
 		frame := appendFrame(nil, l.farMAC, l.nearMAC, d)
 		for range copies {
@@ -67,7 +69,7 @@ func (t traffic) frames(list []*client) ([][]byte, int) {
 }
 
 // sender opens the sender of this traffic.
-func (t traffic) sender(r *rig, list []*client) (*sender, error) {
+func (t traffic) sender(r *rig, list []*turnclient.Client) (*sender, error) {
 	frames, weight := t.frames(list)
 	if t.up || t.pairs {
 		return newSender(r.topology.client, clientLink.far, frames, weight)
@@ -203,13 +205,13 @@ func bulk(memory bool) func(*rig, *process, *sample) error {
 			return err
 		}
 		err = r.measure(p, out, func() error {
-			return each(list, func(_ int, c *client) error { return c.allocate() })
+			return each(list, func(_ int, c *turnclient.Client) error { return c.Allocate() })
 		})
 		out.Value = float64(n) / out.CPU
 		if err != nil || !memory {
 			return err
 		}
-		err = each(list, func(i int, c *client) error { return c.bind(dataChannel, peerAt(i)) })
+		err = each(list, func(i int, c *turnclient.Client) error { return c.Bind(dataChannel, peerAt(i)) })
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rtcd/test/turnclient"
 )
 
 // options are the flags; main says what each is.
@@ -173,12 +175,12 @@ func (r *rig) sample(l load, s server, round int) (sample, error) {
 		if transport != "tcp" && transport != "tls" {
 			transport = "udp"
 		}
-		var c *client
+		var c *turnclient.Client
 		if c, err = r.prove(transport); err == nil {
 			err = l.run(r, p, &out)
 		}
 		if c != nil {
-			c.conn.Close()
+			c.Conn.Close()
 		}
 	}
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"rtcd/test/turnclient"
 )
 
 // niceness of the server and of the generator, so that others disturb little.
@@ -98,7 +100,7 @@ func (r *rig) connect(network string, to netip.AddrPort) (conn net.Conn, err err
 }
 
 // dial makes a TURN client over udp, tcp or tls.
-func (r *rig) dial(transport, user string) (*client, error) {
+func (r *rig) dial(transport, user string) (*turnclient.Client, error) {
 	list, err := r.dialMany(transport, user, 1)
 	if err != nil {
 		return nil, err
@@ -107,15 +109,15 @@ func (r *rig) dial(transport, user string) (*client, error) {
 }
 
 // dialMany makes n clients, each with a user and a 5-tuple of its own.
-func (r *rig) dialMany(transport, user string, n int) ([]*client, error) {
-	list := make([]*client, 0, n)
+func (r *rig) dialMany(transport, user string, n int) ([]*turnclient.Client, error) {
+	list := make([]*turnclient.Client, 0, n)
 	err := within(r.topology.client, func() error {
 		for i := range n {
 			conn, err := dialTransport(transport)
 			if err != nil {
 				return fmt.Errorf("client %d: %w", i, err)
 			}
-			list = append(list, newClient(conn, user+strconv.Itoa(i)))
+			list = append(list, turnclient.New(conn, user+strconv.Itoa(i), secret))
 		}
 		return nil
 	})
@@ -137,14 +139,14 @@ func dialTransport(transport string) (net.Conn, error) {
 	}
 }
 
-func closeAll(list []*client) {
+func closeAll(list []*turnclient.Client) {
 	for _, c := range list {
-		c.conn.Close()
+		c.Conn.Close()
 	}
 }
 
 // each calls f for every client, 64 at a time, and returns the first error.
-func each(list []*client, f func(i int, c *client) error) error {
+func each(list []*turnclient.Client, f func(i int, c *turnclient.Client) error) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(list))
 	next := make(chan int)
@@ -174,18 +176,18 @@ func peerAt(i int) netip.AddrPort { return netip.AddrPortFrom(peerIP, uint16(pee
 
 // setUp makes clients with an allocation each and binds their channels: to a peer
 // each, or to one another in pairs.
-func (r *rig) setUp(transport string, n int, pairs bool) ([]*client, error) {
+func (r *rig) setUp(transport string, n int, pairs bool) ([]*turnclient.Client, error) {
 	list, err := r.dialMany(transport, "user", n)
 	if err != nil {
 		return nil, err
 	}
-	err = each(list, func(_ int, c *client) error { return c.allocate() })
+	err = each(list, func(_ int, c *turnclient.Client) error { return c.Allocate() })
 	if err == nil {
-		err = each(list, func(i int, c *client) error {
+		err = each(list, func(i int, c *turnclient.Client) error {
 			if pairs {
-				return c.bind(dataChannel, list[i^1].relayed)
+				return c.Bind(dataChannel, list[i^1].Relayed)
 			}
-			return c.bind(dataChannel, peerAt(i))
+			return c.Bind(dataChannel, peerAt(i))
 		})
 	}
 	if err != nil {
@@ -198,7 +200,7 @@ func (r *rig) setUp(transport string, n int, pairs bool) ([]*client, error) {
 // prove sends one packet through the relay and back, over real sockets, and wants
 // both unchanged. Its client stays open, so that nobody gets its 5-tuple, for which
 // the server has an allocation.
-func (r *rig) prove(transport string) (*client, error) {
+func (r *rig) prove(transport string) (*turnclient.Client, error) {
 	peer, err := r.listenPeer()
 	if err != nil {
 		return nil, err
@@ -208,19 +210,19 @@ func (r *rig) prove(transport string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.allocate(); err != nil {
+	if err := c.Allocate(); err != nil {
 		return c, err
 	}
-	if err := c.bind(probeChannel, netip.AddrPortFrom(peerIP, probePort)); err != nil {
+	if err := c.Bind(probeChannel, netip.AddrPortFrom(peerIP, probePort)); err != nil {
 		return c, err
 	}
-	return c, c.thereAndBack(peer)
+	return c, thereAndBack(c, peer)
 }
 
-func (c *client) thereAndBack(peer *net.UDPConn) error {
+func thereAndBack(c *turnclient.Client, peer *net.UDPConn) error {
 	frame := channelData(probeChannel, 1200)
 	copy(frame[4:], "there and back again")
-	if _, err := c.conn.Write(frame); err != nil {
+	if _, err := c.Conn.Write(frame); err != nil {
 		return err
 	}
 	deadline := time.Now().Add(3 * time.Second)
@@ -230,14 +232,14 @@ func (c *client) thereAndBack(peer *net.UDPConn) error {
 	if err != nil {
 		return fmt.Errorf("client to peer: %w", err)
 	}
-	if !bytes.Equal(buf[:n], frame[4:]) || from != c.relayed {
+	if !bytes.Equal(buf[:n], frame[4:]) || from != c.Relayed {
 		return fmt.Errorf("client to peer: %d bytes from %v arrived otherwise than sent", n, from)
 	}
 	if _, err := peer.WriteToUDPAddrPort(buf[:n], from); err != nil {
 		return err
 	}
-	c.conn.SetReadDeadline(deadline)
-	back, err := c.read()
+	c.Conn.SetReadDeadline(deadline)
+	back, err := c.Read()
 	if err != nil {
 		return fmt.Errorf("peer to client: %w", err)
 	}

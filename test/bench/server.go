@@ -23,6 +23,9 @@ import (
 	"time"
 )
 
+// secret is what all servers share with us (TURN REST API).
+const secret = "0123456789abcdef0123456789abcdef"
+
 // server is one program with one set of flags.
 type server struct {
 	Name    string `json:"name"`
@@ -220,7 +223,7 @@ func (r *rig) await() error {
 	if err != nil {
 		return err
 	}
-	defer c.conn.Close()
+	defer c.Conn.Close()
 	tcp := func(port uint16) func() error {
 		return func() error {
 			conn, err := r.connect("tcp", netip.AddrPortFrom(serverIP, port))
@@ -230,7 +233,7 @@ func (r *rig) await() error {
 			return err
 		}
 	}
-	return errors.Join(retry(c.ping), retry(tcp(turnPort)), retry(tcp(turnsPort)))
+	return errors.Join(retry(c.Ping), retry(tcp(turnPort)), retry(tcp(turnsPort)))
 }
 
 // retry calls f until it succeeds, for ten seconds.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rtcd/test/turnclient"
 )
 
 // stream is a load of clients that came over TCP or TLS.
@@ -26,13 +28,13 @@ type stream struct {
 // as a TLS record.
 func (t stream) upload(r *rig, p *process, out *sample) error {
 	chunk := bytes.Repeat(channelData(dataChannel, t.size), (16<<10)/(4+t.size))
-	return t.write(r, p, out, func(list []*client) (int64, error) {
+	return t.write(r, p, out, func(list []*turnclient.Client) (int64, error) {
 		deadline := time.Now().Add(r.window)
 		var written atomic.Int64
-		err := each(list, func(_ int, c *client) error {
-			c.conn.SetWriteDeadline(deadline)
+		err := each(list, func(_ int, c *turnclient.Client) error {
+			c.Conn.SetWriteDeadline(deadline)
 			for {
-				n, err := c.conn.Write(chunk)
+				n, err := c.Conn.Write(chunk)
 				written.Add(int64(n))
 				if errors.Is(err, os.ErrDeadlineExceeded) {
 					return nil
@@ -51,7 +53,7 @@ func (t stream) upload(r *rig, p *process, out *sample) error {
 func (t stream) paced(r *rig, p *process, out *sample) error {
 	const frames, rate = 4, 50_000
 	chunk := bytes.Repeat(channelData(dataChannel, t.size), frames)
-	err := t.write(r, p, out, func(list []*client) (written int64, err error) {
+	err := t.write(r, p, out, func(list []*turnclient.Client) (written int64, err error) {
 		start := time.Now()
 		for i := 0; ; i++ {
 			due := time.Duration(i) * time.Second * frames / rate
@@ -62,8 +64,8 @@ func (t stream) paced(r *rig, p *process, out *sample) error {
 				runtime.Gosched()
 			}
 			c := list[i%len(list)]
-			c.conn.SetWriteDeadline(start.Add(r.window + time.Second))
-			n, err := c.conn.Write(chunk)
+			c.Conn.SetWriteDeadline(start.Add(r.window + time.Second))
+			n, err := c.Conn.Write(chunk)
 			written += int64(n)
 			if err != nil {
 				return written, err
@@ -78,7 +80,7 @@ func (t stream) paced(r *rig, p *process, out *sample) error {
 
 // write sets the clients up, lets f write to their connections, and counts what
 // arrives of it.
-func (t stream) write(r *rig, p *process, out *sample, f func([]*client) (int64, error)) error {
+func (t stream) write(r *rig, p *process, out *sample, f func([]*turnclient.Client) (int64, error)) error {
 	list, err := r.setUp(t.transport, t.flows, false)
 	if err != nil {
 		return err
@@ -114,9 +116,9 @@ func (t stream) download(r *rig, p *process, out *sample) error {
 	defer readers.Wait()
 	defer closeAll(list)
 	for _, c := range list {
-		c.conn.SetReadDeadline(time.Time{})
+		c.Conn.SetReadDeadline(time.Time{})
 		// download owns the readers; the closing of the connection ends them.
-		readers.Go(func() { consume(c.conn, &read) })
+		readers.Go(func() { consume(c.Conn, &read) })
 	}
 	s, err := traffic{transport: t.transport, size: t.size, burst: 1}.sender(r, list)
 	if err != nil {

@@ -1,6 +1,10 @@
-//go:build linux
-
-package main
+// Package turnclient is a TURN client for loads: one [Client] has one socket and at most
+// one allocation, does what it is told, and starts no goroutine.
+//
+// It speaks RFC 8656 with TURN REST credentials. What it does not do: keep its allocation
+// alive by itself (see [Client.Refresh]), or relay data; that is up to the caller, who
+// writes ChannelData to its connection.
+package turnclient
 
 import (
 	"bytes"
@@ -20,45 +24,50 @@ import (
 	"github.com/pion/stun/v3"
 )
 
-// secret is what all servers share with us (TURN REST API).
-const secret = "0123456789abcdef0123456789abcdef"
-
-// restCredentials are the name and password of a user for the next hour.
-func restCredentials(user string) (name, password string) {
-	name = strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10) + ":" + user
+// Credentials are the name and password of a user, minted with the server's secret (TURN
+// REST API), for the next six hours.
+func Credentials(secret, user string) (name, password string) {
+	name = strconv.FormatInt(time.Now().Add(6*time.Hour).Unix(), 10) + ":" + user
 	mac := hmac.New(sha1.New, []byte(secret))
 	mac.Write([]byte(name))
 	return name, base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// client is one TURN client with at most one allocation.
-type client struct {
-	conn   net.Conn
-	stream bool
-	user   string
-	auth   []stun.Setter // user name, realm, nonce, key: after the first 401
+// Client is one TURN client with at most one allocation. It is used by one goroutine at
+// a time.
+type Client struct {
+	Conn    net.Conn
+	Relayed netip.AddrPort // after Allocate
 
-	relayed netip.AddrPort
-	buf     []byte
+	// Other is told every message that comes while an answer is awaited and is not that
+	// answer; it is valid until Other returns. May be nil.
+	Other func(message []byte)
+
+	stream       bool
+	user, secret string
+	auth         []stun.Setter // user name, realm, nonce, key: after the first 401
+	buf          []byte
 }
 
-func newClient(conn net.Conn, user string) *client {
+// New returns a client on a connection, or a connected UDP socket, to the server whose
+// secret this is.
+func New(conn net.Conn, user, secret string) *Client {
 	_, datagrams := conn.(*net.UDPConn)
-	return &client{conn: conn, stream: !datagrams, user: user, buf: make([]byte, 2048)}
+	return &Client{Conn: conn, stream: !datagrams, user: user, secret: secret, buf: make([]byte, 2048)}
 }
 
-// local is the address of the client as the server sees it.
-func (c *client) local() netip.AddrPort {
-	a, err := netip.ParseAddrPort(c.conn.LocalAddr().String())
+// Local is the address of the client as the server sees it.
+func (c *Client) Local() netip.AddrPort {
+	a, err := netip.ParseAddrPort(c.Conn.LocalAddr().String())
 	if err != nil {
 		panic(err)
 	}
 	return a
 }
 
-// allocate makes the allocation: once without credentials for realm and nonce, once
+// Allocate makes the allocation: once without credentials for realm and nonce, once
 // with them.
-func (c *client) allocate() error {
+func (c *Client) Allocate() error {
 	udp := stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{17, 0, 0, 0}}
 	m, err := c.request(stun.MethodAllocate, udp)
 	if err != nil {
@@ -69,14 +78,21 @@ func (c *client) allocate() error {
 		return fmt.Errorf("relayed address: %w", err)
 	}
 	ip, _ := netip.AddrFromSlice(addr.IP)
-	c.relayed = netip.AddrPortFrom(ip.Unmap(), uint16(addr.Port))
+	c.Relayed = netip.AddrPortFrom(ip.Unmap(), uint16(addr.Port))
 	return nil
 }
 
-// bind binds a channel to a peer.
-func (c *client) bind(channel uint16, peer netip.AddrPort) error {
+// Bind binds a channel to a peer.
+func (c *Client) Bind(channel uint16, peer netip.AddrPort) error {
 	number := stun.RawAttribute{Type: stun.AttrChannelNumber, Value: binary.BigEndian.AppendUint32(nil, uint32(channel)<<16)}
 	_, err := c.request(stun.MethodChannelBind, number, peerAddress(peer))
+	return err
+}
+
+// Refresh makes the allocation last for another time, in whole seconds; 0 ends it.
+func (c *Client) Refresh(lifetime time.Duration) error {
+	seconds := binary.BigEndian.AppendUint32(nil, uint32(lifetime/time.Second))
+	_, err := c.request(stun.MethodRefresh, stun.RawAttribute{Type: stun.AttrLifetime, Value: seconds})
 	return err
 }
 
@@ -88,14 +104,14 @@ func (p peerAddress) AddTo(m *stun.Message) error {
 	return stun.XORMappedAddress{IP: a.Addr().AsSlice(), Port: int(a.Port())}.AddToAs(m, stun.AttrXORPeerAddress)
 }
 
-// ping asks for nothing but an answer.
-func (c *client) ping() error {
+// Ping sends a Binding request: it asks for nothing but an answer.
+func (c *Client) Ping() error {
 	_, err := c.request(stun.MethodBinding)
 	return err
 }
 
 // request sends a request and returns the success answer, authenticating when asked.
-func (c *client) request(method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
+func (c *Client) request(method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
 	for try := 0; ; try++ {
 		setters := []stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}
 		setters = append(append(setters, attributes...), c.auth...)
@@ -124,31 +140,31 @@ func (c *client) request(method stun.Method, attributes ...stun.Setter) (*stun.M
 }
 
 // learn takes realm and nonce from an error answer.
-func (c *client) learn(m *stun.Message) error {
+func (c *Client) learn(m *stun.Message) error {
 	var realm stun.Realm
 	var nonce stun.Nonce
 	if err := errors.Join(realm.GetFrom(m), nonce.GetFrom(m)); err != nil {
 		return err
 	}
-	name, password := restCredentials(c.user)
+	name, password := Credentials(c.secret, c.user)
 	key := stun.NewLongTermIntegrity(name, realm.String(), password)
 	c.auth = []stun.Setter{stun.NewUsername(name), realm, nonce, key}
 	return nil
 }
 
 // exchange sends req, again and again over UDP, until its answer comes.
-func (c *client) exchange(req *stun.Message) (*stun.Message, error) {
+func (c *Client) exchange(req *stun.Message) (*stun.Message, error) {
 	wait := 250 * time.Millisecond
 	if c.stream {
 		wait = 5 * time.Second
 	}
 	for range 7 {
-		if _, err := c.conn.Write(req.Raw); err != nil && c.stream {
+		if _, err := c.Conn.Write(req.Raw); err != nil && c.stream {
 			return nil, err
 		}
-		c.conn.SetReadDeadline(time.Now().Add(wait))
+		c.Conn.SetReadDeadline(time.Now().Add(wait))
 		for {
-			b, err := c.read()
+			b, err := c.Read()
 			if err != nil {
 				if c.stream {
 					return nil, err
@@ -162,19 +178,22 @@ func (c *client) exchange(req *stun.Message) (*stun.Message, error) {
 			if stun.IsMessage(b) && res.Decode() == nil && res.TransactionID == req.TransactionID {
 				return res, nil
 			}
+			if c.Other != nil {
+				c.Other(b)
+			}
 		}
 		wait *= 2
 	}
 	return nil, errors.New("no answer")
 }
 
-// read returns the next message, which is valid until the next call.
-func (c *client) read() ([]byte, error) {
+// Read returns the next message, which is valid until the next call.
+func (c *Client) Read() ([]byte, error) {
 	if !c.stream {
-		n, err := c.conn.Read(c.buf)
+		n, err := c.Conn.Read(c.buf)
 		return c.buf[:n], err
 	}
-	if _, err := io.ReadFull(c.conn, c.buf[:4]); err != nil {
+	if _, err := io.ReadFull(c.Conn, c.buf[:4]); err != nil {
 		return nil, err
 	}
 	size := int(binary.BigEndian.Uint16(c.buf[2:]))
@@ -185,6 +204,6 @@ func (c *client) read() ([]byte, error) {
 	if n > len(c.buf) {
 		return nil, fmt.Errorf("frame of %d bytes", n)
 	}
-	_, err := io.ReadFull(c.conn, c.buf[4:n])
+	_, err := io.ReadFull(c.Conn, c.buf[4:n])
 	return c.buf[:4+size], err
 }
