@@ -14,11 +14,8 @@ import (
 type call struct{}
 
 func (call) take(s *socket, e *input) {
-	if s.session == nil { // there was no seat in the lobby, or nobody wanted one
-		if err := s.enter(); err != nil {
-			s.refuse(e.name, err)
-			return
-		}
+	if !s.reenter(e.name) {
+		return
 	}
 	data := e.arg(0)
 	var inner string

@@ -20,14 +20,9 @@ type chat struct {
 	user string // "" until joined
 }
 
-const roleChat = "chat"
-
 func (v *chat) take(s *socket, e *input) {
-	if s.session == nil { // there was no seat in the lobby, or nobody wanted one
-		if err := s.enter(); err != nil {
-			s.refuse(e.name, err)
-			return
-		}
+	if !s.reenter(e.name) {
+		return
 	}
 	switch e.name {
 	case "join":
@@ -55,50 +50,23 @@ func (v *chat) join(s *socket, e *input) {
 		s.refuse(e.name, &signaling.Error{Code: signaling.CodeBadField, Message: "not a name"})
 		return
 	}
-	if owned := s.client.claims.Name; owned != "" && owned != user {
-		s.refuse(e.name, &signaling.Error{Code: signaling.CodeForbidden, Message: "the token is for another name"})
-		return
-	}
 	if user == v.user {
 		return
 	}
-	before := v.user
-	err := v.enter(s, user)
-	if err == nil {
+	if err := s.session.Rename(user, true); err != nil {
+		s.refuse(e.name, err)
 		return
 	}
-	s.refuse(e.name, err)
-	if before == "" || v.enter(s, before) != nil {
-		s.enter() // as a listener, if there is room
+	if v.user == "" {
+		s.say(signaling.Message{Type: signaling.TypeJoin, Room: s.client.room})
 	}
-}
-
-// enter makes the socket a member under a name that nobody else has.
-func (v *chat) enter(s *socket, user string) *signaling.Error {
-	v.user = ""
-	if s.seat != nil {
-		s.seat.drains = true
-	}
-	err := s.become(signaling.Hello{
-		Tenant: s.lobby(), User: user, Exclusive: true, Claims: s.client.claims,
-		Join: signaling.Message{Type: signaling.TypeJoin, Room: s.client.room, Role: roleChat},
-	})
-	if err == nil {
-		v.user = user
-	}
-	return err
+	v.user = user
+	s.emit("user-joined", args{json: appendString(nil, user)})
 }
 
 func (v *chat) hear(s *socket, e *signaling.Event) {
 	switch e.Type {
-	case signaling.TypeWelcome:
-		if v.user != "" {
-			s.emit("user-joined", args{json: appendString(nil, v.user)})
-		}
 	case signaling.TypePeer:
-		if e.Role != roleChat {
-			return
-		}
 		switch e.Name {
 		case signaling.EventJoin:
 			s.emit("user-joined", args{json: appendString(nil, e.User)})

@@ -39,7 +39,7 @@
 //	pair        register syncto export exception        pair:NS, the uid; roles web and app
 //	            message transfile ctrlSendSpeed ipaddr
 //	call        _ice_candidate; offer, answer (string)  lobby:NS#ROOM
-//	chat        join chat-message candidate; offer,     lobby:NS#ROOM, role chat once joined
+//	chat        join chat-message candidate; offer,     lobby:NS#ROOM
 //	            answer (object)
 //	easyrtc     easyrtcAuth easyrtcCmd easyrtcMsg       easyrtc:NS#APPLICATION, its rooms
 //

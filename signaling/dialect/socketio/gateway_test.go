@@ -186,6 +186,23 @@ func TestASlowMemberHarmsNobodyElse(t *testing.T) {
 	})
 }
 
+func TestALobbyHoldsACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{Engine: engine.Options{Handshakes: 1000}})
+		first := w.client()
+		first.post(`42["join","first"]`)
+		first.want("first")
+		for range 100 { // more than a room has seats
+			w.client()
+		}
+		w.client().post(`42["join","last"]`)
+		synctest.Wait()
+		if got := first.get(); got != `42["user-joined","last"]` {
+			t.Errorf("the first hears %q, want nothing but the one who said its name", got)
+		}
+	})
+}
+
 func TestBrokenClients(t *testing.T) {
 	for what, body := range map[string]string{
 		"a packet that is none":                 `4x`,

@@ -50,7 +50,7 @@ func newSocket(c *client, namespace string) *socket {
 func (s *socket) open() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.enter(); err != nil && err.Code != signaling.CodeRoomFull {
+	if err := s.enter(); err != nil {
 		return err.Message
 	}
 	hello := packet{kind: connect, namespace: s.namespace}
@@ -65,15 +65,25 @@ func (s *socket) open() string {
 	return ""
 }
 
-// enter makes the socket a nameless member of its lobby. A full lobby is just not heard.
+// enter makes the socket a listener of its lobby, of whom nobody hears.
 func (s *socket) enter() *signaling.Error {
-	hello := signaling.Hello{
-		Tenant: s.lobby(),
-		Join:   signaling.Message{Type: signaling.TypeJoin, Room: s.client.room},
-		Claims: s.client.claims,
+	return s.become(signaling.Hello{
+		Tenant: s.lobby(), Crowd: true, Nameless: true, Claims: s.client.claims,
+		Join: signaling.Message{Type: signaling.TypeJoin, Room: s.client.room, Quiet: true},
+	})
+}
+
+// reenter makes a socket that has been away from its lobby a listener again. It says
+// whether it is one.
+func (s *socket) reenter(event string) bool {
+	if s.session != nil {
+		return true
 	}
-	hello.Claims.Name = ""
-	return s.become(hello)
+	err := s.enter()
+	if err != nil {
+		s.refuse(event, err)
+	}
+	return err == nil
 }
 
 // lobby is the tenant of the vocabularies that need no name of a room.
@@ -175,12 +185,8 @@ func (s *socket) say(m signaling.Message) {
 }
 
 // seat is a socket's transport for one membership. What comes for one that is over
-// is dropped, unless it is followed by another in the same lobby: then what was heard
-// before is still told.
-type seat struct {
-	socket *socket
-	drains bool
-}
+// is dropped.
+type seat struct{ socket *socket }
 
 // Send implements signaling.Transport. It waits while the client is slow, so that the
 // hub's queue fills and its rule applies.
@@ -188,7 +194,7 @@ func (t *seat) Send(batch []signaling.Frame) error {
 	s := t.socket
 	s.mu.Lock()
 	for _, f := range batch {
-		if s.seat == t || t.drains && f.Event.Type != signaling.TypeWelcome {
+		if s.seat == t {
 			s.words.hear(s, f.Event)
 		}
 	}
