@@ -21,6 +21,8 @@ const (
 	redialWait = 200 * time.Millisecond
 )
 
+var errRenewed = errors.New("the session was not resumed, another was begun")
+
 // signal is a message of the hub that a session hands on.
 type signal struct {
 	From string          `json:"from"`
@@ -235,7 +237,7 @@ func (s *hub) session(context.Context) (peer string, sockets int, err error) {
 	defer s.mu.Unlock()
 	err = s.err
 	if s.renewed {
-		err = errors.New("the session was not resumed")
+		err = errRenewed
 	}
 	return s.me.Peer, s.sockets, err
 }
