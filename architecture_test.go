@@ -17,6 +17,7 @@ import (
 var mayImport = map[string][]string{
 	"rtcd/config":           {},
 	"rtcd/creds":            {},
+	"rtcd/internal/leak":    {},
 	"rtcd/internal/testnet": {},
 	"rtcd/probe":            {},
 	"rtcd/signaling":        {"rtcd/creds"},

@@ -1,6 +1,7 @@
 // Package jsonws lets two old kinds of clients be members of the hub, on the same
 // WebSocket and told apart per message: those of the WebRTC tutorials, who log in by a
-// name and call each other by it, and those of y-webrtc, who publish to topics.
+// name and call each other by it, and those of y-webrtc, who publish to topics (see
+// package ywebrtc). Each can be switched off.
 //
 // # Login
 //
@@ -16,15 +17,6 @@
 // A name is free again when its socket closes or logs in by another one. Only who is
 // logged in may send. An offer to nobody is answered by an error. One leave per call:
 // after it, closing the socket says nothing more.
-//
-// # Topics
-//
-//	subscribe {topics}, unsubscribe {topics}
-//	publish {topic, …}         to all who subscribed to it, the sender too: the message as it
-//	                           is, and "clients": how many they are
-//	ping                       {"type":"pong"}
-//
-// Topics are rooms of the hub, with its limits. Who is not subscribed cannot publish.
 //
 // # Members
 //

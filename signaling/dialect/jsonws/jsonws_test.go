@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,39 +12,12 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"rtcd/internal/leak"
 	"rtcd/signaling"
 	"rtcd/signaling/dialect/textsocket"
 )
 
-// TestMain fails when a test leaves a goroutine of the dialect behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if stacks := leaked(); stacks != "" {
-			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+stacks)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func leaked() string {
-	var left []string
-	for range 50 {
-		left = nil
-		buf := make([]byte, 1<<20)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "rtcd/signaling") && !strings.Contains(g, "jsonws.leaked") {
-				left = append(left, g)
-			}
-		}
-		if left == nil {
-			return ""
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
-}
+func TestMain(m *testing.M) { leak.Main(m, "rtcd/signaling") }
 
 // world is a running server on a real socket.
 type world struct {
@@ -221,17 +192,35 @@ func TestTheEndClosesWith1001(t *testing.T) {
 	}
 }
 
+func TestEitherKindOfClientCanBeLeftOut(t *testing.T) {
+	w := newWorld(t, Options{NoTopics: true})
+	p := w.login("alice")
+	p.say(`{"type":"ping"}`)
+	p.want(`"Command not found: ping"`)
+
+	w = newWorld(t, Options{NoLogin: true})
+	conn, _, err := websocket.DefaultDialer.Dial(w.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p = &peer{t, conn}
+	p.say(`{"type":"login","name":"alice"}`)
+	p.say(`{"type":"ping"}`)
+	p.want(`{"type":"pong"}`) // no hello, no success
+}
+
 // FuzzParse: whatever somebody sends, what others hear is JSON.
 func FuzzParse(f *testing.F) {
 	for _, frame := range []string{
 		`{"type":"login","name":"a"}`, `{"type":"offer","name":"b","offer":{"sdp":"x"}}`, `{"type":"leave","name":"b"}`,
-		`{"type":"publish","topic":"t","data":null,"":{}}`, `{"type":"subscribe","topics":["t"]}`, `null`,
+		`{"type":"subscribe","topics":["t"]}`, `null`,
 	} {
 		f.Add([]byte(frame))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		verb, m := parse(frame)
-		heard := [][]byte{wordError(verb), wordPublication(publication(m), 2)}
+		heard := [][]byte{wordError(verb)}
 		if data, there := m[verb]; there {
 			heard = append(heard, wordSignal(verb, data, "x"))
 		}

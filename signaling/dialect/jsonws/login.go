@@ -5,12 +5,14 @@ import (
 	"errors"
 
 	"rtcd/signaling"
+	"rtcd/signaling/dialect/rawjson"
+	"rtcd/signaling/dialect/textsocket"
 )
 
 // login is the part of a client that has a name. The client's lock guards it.
 type login struct {
 	session *signaling.Session // nil: not logged in
-	seat    *seat
+	seat    *textsocket.Seat
 	name    string
 	partner string // whom the end of this one concerns
 }
@@ -23,27 +25,26 @@ func (l *login) end() {
 	if l.partner != "" {
 		l.session.Apply(signaling.Message{Type: signaling.TypeSignal, To: "@" + l.partner, Kind: "leave"})
 	}
-	l.seat.hear = nil
+	l.seat.LeaveLocked()
 	l.session.End()
 	*l = login{}
 }
 
 // enter logs in.
 func (c *client) enter(m map[string]json.RawMessage) {
-	name, ok := text(m["name"])
+	name, ok := rawjson.Text(m["name"])
 	switch {
-	case !ok || !validName(name):
+	case !ok || !rawjson.IsName(name):
 		c.refuse("login needs a name")
 		return
 	case c.claims.Name != "" && c.claims.Name != name:
 		c.refuse("the token is for another name")
 		return
 	case c.login.session == nil || c.login.name != name:
-		t := &seat{client: c}
-		t.hear = c.hearSignal
-		session, err := c.open(signaling.Hello{
-			Tenant: "json:" + c.tenant, Direct: true, User: name, Exclusive: true,
-		}, t)
+		t := textsocket.NewSeat(c.socket, &c.mu, c.hear)
+		hello := c.hello("json:")
+		hello.Direct, hello.User, hello.Exclusive = true, name, true
+		session, err := c.hub.Open(hello, t)
 		var refusal *signaling.Error
 		switch {
 		case errors.As(err, &refusal) && refusal.Code == signaling.CodeTaken:
@@ -60,21 +61,21 @@ func (c *client) enter(m map[string]json.RawMessage) {
 }
 
 func (c *client) refuse(why string) {
-	b := appendString([]byte(`{"type":"login","success":false,"message":`), why)
+	b := rawjson.AppendText([]byte(`{"type":"login","success":false,"message":`), why)
 	c.socket.Post(append(b, '}'))
 }
 
 // signal calls somebody by name.
 func (c *client) signal(verb string, m map[string]json.RawMessage) {
 	l := &c.login
-	to, ok := text(m["name"])
+	to, ok := rawjson.Text(m["name"])
 	data, there := m[verb]
 	switch {
 	case l.session == nil:
-		c.fail("Not logged in")
+		c.socket.Post(wordError("Not logged in"))
 		return
-	case !ok || !validName(to) || verb != "leave" && !there:
-		c.fail("Incomplete: " + verb)
+	case !ok || !rawjson.IsName(to) || verb != "leave" && !there:
+		c.socket.Post(wordError("Incomplete: " + verb))
 		return
 	}
 	signal := signaling.Message{Type: signaling.TypeSignal, To: "@" + to, Kind: verb, Data: data}
@@ -93,20 +94,31 @@ func (c *client) signal(verb string, m map[string]json.RawMessage) {
 	l.session.Apply(signal)
 }
 
-// hearSignal words what comes for the one who is logged in.
-func (c *client) hearSignal(e *signaling.Event) []byte {
-	l := &c.login
+// hear words what comes for the one who is logged in.
+func (c *client) hear(e *signaling.Event) [][]byte {
 	switch {
 	case e.Type == signaling.TypeError && string(e.Re) == `"offer"`:
-		if e.Code != signaling.CodeAbsent {
-			return wordError(e.Message)
-		}
-		if "@"+l.partner == e.To {
-			l.partner = ""
-		}
-		return wordError("User not found: " + e.To[1:])
-	case e.Type != signaling.TypeSignal:
-		return nil
+		return [][]byte{c.login.lost(e)}
+	case e.Type == signaling.TypeSignal:
+		return [][]byte{c.login.called(e)}
+	}
+	return nil
+}
+
+// lost words that an offer has found nobody.
+func (l *login) lost(e *signaling.Event) []byte {
+	if e.Code != signaling.CodeAbsent {
+		return wordError(e.Message)
+	}
+	if "@"+l.partner == e.To {
+		l.partner = ""
+	}
+	return wordError("User not found: " + e.To[1:])
+}
+
+// called words what somebody else has sent.
+func (l *login) called(e *signaling.Event) []byte {
+	switch {
 	case e.Kind == "leave":
 		if l.partner == e.User {
 			l.partner = ""
@@ -120,12 +132,12 @@ func (c *client) hearSignal(e *signaling.Event) []byte {
 
 // wordSignal is an offer, answer or candidate as its receiver gets it.
 func wordSignal(kind string, data json.RawMessage, from string) []byte {
-	b := appendString([]byte(`{"type":`), kind)
-	b = append(appendString(append(b, ','), kind), ':')
+	b := rawjson.AppendText([]byte(`{"type":`), kind)
+	b = append(rawjson.AppendText(append(b, ','), kind), ':')
 	b = append(append(b, data...), `,"name":`...)
-	return append(appendString(b, from), '}')
+	return append(rawjson.AppendText(b, from), '}')
 }
 
 func wordError(message string) []byte {
-	return append(appendString([]byte(`{"type":"error","message":`), message), '}')
+	return append(rawjson.AppendText([]byte(`{"type":"error","message":`), message), '}')
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rtcd/signaling"
+	"rtcd/signaling/dialect/rawjson"
 	"rtcd/signaling/dialect/textsocket"
 )
 
@@ -18,6 +19,8 @@ type Options struct {
 	Socket textsocket.Options
 	// Mount is the path in front of the tenant's name ("/json").
 	Mount string
+	// NoLogin and NoTopics leave out one of the two kinds of clients (both are served).
+	NoLogin, NoTopics bool
 	// Metrics gets the gauges (not registered).
 	Metrics prometheus.Registerer
 }
@@ -26,7 +29,7 @@ type Options struct {
 // Run, serve it with ServeHTTP. It ends before its hub does.
 type Server struct {
 	hub     *signaling.Hub
-	mount   string
+	o       Options
 	sockets *textsocket.Server
 }
 
@@ -35,7 +38,7 @@ func New(hub *signaling.Hub, o Options) *Server {
 	if o.Mount == "" {
 		o.Mount = "/json"
 	}
-	s := &Server{hub: hub, mount: o.Mount, sockets: textsocket.New(o.Socket)}
+	s := &Server{hub: hub, o: o, sockets: textsocket.New(o.Socket)}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "rtcd", Subsystem: "jsonws", Name: "sockets", Help: "Open WebSockets of plain JSON.",
@@ -54,13 +57,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Message, http.StatusUnauthorized)
 		return
 	}
-	tenant := strings.Trim(strings.TrimPrefix(r.URL.Path, s.mount), "/")
-	if tenant != "" && !validName(tenant) {
+	tenant := strings.Trim(strings.TrimPrefix(r.URL.Path, s.o.Mount), "/")
+	if tenant != "" && !rawjson.IsName(tenant) {
 		http.Error(w, "not a name of a tenant", http.StatusNotFound)
 		return
 	}
 	if claims.Room != "" {
 		tenant += "#" + claims.Room
 	}
-	s.sockets.Serve(w, r, &client{hub: s.hub, tenant: tenant, address: s.sockets.Address(r), claims: claims})
+	s.sockets.Serve(w, r, &client{hub: s.hub, o: &s.o, tenant: tenant, address: s.sockets.Address(r), claims: claims})
 }

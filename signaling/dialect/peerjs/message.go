@@ -2,9 +2,9 @@ package peerjs
 
 import (
 	"encoding/json"
-	"unicode/utf8"
 
 	"rtcd/signaling"
+	"rtcd/signaling/dialect/rawjson"
 )
 
 // message is what a client sends to another one.
@@ -19,11 +19,10 @@ func (m *message) waits() bool { return m.kind != "LEAVE" && m.kind != "EXPIRE" 
 
 // parse takes a frame apart. There is nothing to do for those that are not ok.
 func parse(frame []byte) (m message, ok bool) {
-	var fields map[string]json.RawMessage // not a struct: JavaScript minds upper and lower case
-	if !utf8.Valid(frame) || json.Unmarshal(frame, &fields) != nil {
-		return message{}, false
-	}
-	m = message{kind: text(fields["type"]), dst: text(fields["dst"]), payload: fields["payload"]}
+	fields, _ := rawjson.Object(frame)
+	m.kind, _ = rawjson.Text(fields["type"])
+	m.dst, _ = rawjson.Text(fields["dst"])
+	m.payload = fields["payload"]
 	switch m.kind {
 	case "OFFER", "ANSWER", "CANDIDATE", "EXPIRE":
 		return m, m.dst != ""
@@ -31,14 +30,6 @@ func parse(frame []byte) (m message, ok bool) {
 		return m, true
 	}
 	return message{}, false
-}
-
-// text is a string; "" for all else.
-func text(v json.RawMessage) (s string) {
-	if len(v) == 0 || v[0] != '"' || json.Unmarshal(v, &s) != nil {
-		return ""
-	}
-	return s
 }
 
 // wordOpen tells a peer that it is in, and the relay's credentials.
@@ -60,9 +51,9 @@ func wordExpire(dst, me string) []byte { return wordMessage("EXPIRE", dst, me, n
 
 // wordMessage is a message as its receiver gets it. The payload is the sender's bytes.
 func wordMessage(kind, src, dst string, payload json.RawMessage) []byte {
-	b := append([]byte(`{"type":`), marshal(kind)...)
-	b = append(append(b, `,"src":`...), marshal(src)...)
-	b = append(append(b, `,"dst":`...), marshal(dst)...)
+	b := rawjson.AppendText([]byte(`{"type":`), kind)
+	b = rawjson.AppendText(append(b, `,"src":`...), src)
+	b = rawjson.AppendText(append(b, `,"dst":`...), dst)
 	if payload != nil {
 		b = append(append(b, `,"payload":`...), payload...)
 	}
@@ -73,7 +64,7 @@ func wordMessage(kind, src, dst string, payload json.RawMessage) []byte {
 func marshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // only strings, numbers and their like come here
+		panic(err) // the few things that come here have one
 	}
 	return b
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"rtcd/creds"
+	"rtcd/internal/leak"
 	"rtcd/signaling"
 	"rtcd/signaling/dialect/textsocket"
 )
@@ -54,6 +55,8 @@ func run(t testing.TB, service func(context.Context) error) {
 		}
 	})
 }
+
+func TestMain(m *testing.M) { leak.Main(m, "rtcd/signaling") }
 
 var open = signaling.Options{Open: true}
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"rtcd/signaling"
+	"rtcd/signaling/dialect/rawjson"
 )
 
 const (
@@ -26,7 +27,7 @@ type post struct {
 
 // send is false if nobody can ever have the name. What is too much is dropped.
 func (p *post) send(m message) bool {
-	if len(m.dst) > maxID {
+	if !rawjson.IsName(m.dst) {
 		return false
 	}
 	signal := signaling.Message{Type: signaling.TypeSignal, To: "@" + m.dst, Kind: m.kind, Data: m.payload}

@@ -32,8 +32,8 @@ const (
 )
 
 const (
-	maxID    = 128 // bytes, as of any name in the hub
-	maxToken = 256 // bytes
+	maxID    = 128              // bytes, as of any name in the hub
+	maxToken = 256              // bytes
 	maxWait  = 10 * time.Second // the hub's
 )
 

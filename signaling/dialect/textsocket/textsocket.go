@@ -19,16 +19,12 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"golang.org/x/time/rate"
+
+	"rtcd/signaling/dialect/bounds"
 )
 
 // closeGrace is how long a closed socket waits for the far side's close frame.
 const closeGrace = 5 * time.Second
-
-var (
-	errOver = errors.New("textsocket: the socket has ended")
-	errSlow = errors.New("textsocket: the client is too slow")
-)
 
 // Options are fixed at birth. Zero means the default in parentheses.
 type Options struct {
@@ -146,10 +142,12 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, h Handler) {
 		return
 	}
 	c := &Socket{
-		server: s, handler: h, done: make(chan struct{}),
-		messages: rate.NewLimiter(rate.Limit(s.o.Messages), s.o.Burst),
-		bytes:    rate.NewLimiter(rate.Limit(s.o.Bytes), max(int(s.o.Bytes), s.o.MaxMessage)),
+		server: s, handler: h,
+		pace: bounds.NewPace(s.o.Messages, s.o.Burst, s.o.Bytes, s.o.MaxMessage),
 	}
+	c.out = bounds.NewQueue(
+		bounds.QueueOptions{Items: s.o.Queue, Bytes: s.o.QueueBytes, Timeout: s.o.WriteTimeout},
+		&c.mu, func(frame []byte) int { return len(frame) }, c.wakeLocked)
 	if !s.add(c) {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many connections", http.StatusServiceUnavailable)
@@ -190,19 +188,14 @@ func (s *Server) drop(c *Socket) {
 
 // Socket is one WebSocket.
 type Socket struct {
-	server   *Server
-	handler  Handler
-	messages *rate.Limiter
-	bytes    *rate.Limiter
-	done     chan struct{} // closed when over
+	server  *Server
+	handler Handler
+	pace    *bounds.Pace
 
-	mu      sync.Mutex      // guards the following
-	conn    *websocket.Conn // nil until the upgrade is through
-	queue   [][]byte        // a nil frame is a ping
-	queued  int             // bytes
-	room    chan struct{}   // closed when the queue was taken; nil when nobody waits
+	mu      sync.Mutex            // guards the following
+	conn    *websocket.Conn       // nil until the upgrade is through
+	out     *bounds.Queue[[]byte] // a nil frame is a ping
 	writing bool
-	over    bool
 	code    int // with which to close when the queue is empty; 0 = not
 	reason  string
 	timer   *time.Timer
@@ -212,7 +205,7 @@ func (c *Socket) begin(conn *websocket.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.conn = conn
-	if c.over { // closed while it was upgraded
+	if c.out.OverLocked() { // closed while it was upgraded
 		conn.Close()
 		return
 	}
@@ -222,8 +215,8 @@ func (c *Socket) begin(conn *websocket.Conn) {
 func (c *Socket) ping() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.over {
-		c.pushLocked(nil)
+	if !c.out.OverLocked() {
+		c.out.PushLocked(nil)
 		c.timer.Reset(c.server.o.PingInterval)
 	}
 }
@@ -239,8 +232,8 @@ func (c *Socket) run() {
 	c.extend()
 	control := func(kind int) func(string) error {
 		return func(data string) error {
-			if !c.hold(0) {
-				return errOver
+			if !c.pace.Hold(0, c.out.Done()) {
+				return bounds.ErrOver
 			}
 			c.extend()
 			if kind == websocket.PongMessage {
@@ -260,7 +253,7 @@ func (c *Socket) run() {
 		if c.isOver() {
 			continue // reading on for the far side's close frame
 		}
-		if c.hold(len(frame)) {
+		if c.pace.Hold(len(frame), c.out.Done()) {
 			c.extend()
 			c.handler.Receive(frame)
 		}
@@ -270,91 +263,32 @@ func (c *Socket) run() {
 func (c *Socket) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.over
+	return c.out.OverLocked()
 }
 
 // extend moves the read deadline, but not that of a socket which is closing.
 func (c *Socket) extend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.over {
+	if !c.out.OverLocked() {
 		c.conn.SetReadDeadline(time.Now().Add(c.server.o.DeadAfter))
-	}
-}
-
-// hold waits until a frame of size n is within the limits, or the socket over.
-func (c *Socket) hold(n int) bool {
-	now := time.Now()
-	wait := c.messages.ReserveN(now, 1).DelayFrom(now)
-	if n > 0 {
-		wait = max(wait, c.bytes.ReserveN(now, min(n, c.bytes.Burst())).DelayFrom(now))
-	}
-	if wait <= 0 {
-		return true
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-c.done:
-		return false
 	}
 }
 
 // Send queues frames. It waits while too much is queued, for WriteTimeout at most:
 // then the socket ends.
-func (c *Socket) Send(frames ...[]byte) error {
-	var timeout <-chan time.Time
-	c.mu.Lock()
-	for !c.over && (len(c.queue) >= c.server.o.Queue || c.queued >= c.server.o.QueueBytes) {
-		if c.room == nil {
-			c.room = make(chan struct{})
-		}
-		room := c.room
-		c.mu.Unlock()
-		if timeout == nil {
-			timer := time.NewTimer(c.server.o.WriteTimeout)
-			defer timer.Stop()
-			timeout = timer.C
-		}
-		select {
-		case <-room:
-		case <-c.done:
-		case <-timeout:
-			c.abort()
-			return errSlow
-		}
-		c.mu.Lock()
-	}
-	defer c.mu.Unlock()
-	if c.over {
-		return errOver
-	}
-	c.pushLocked(frames...)
-	return nil
-}
+func (c *Socket) Send(frames ...[]byte) error { return c.judge(c.out.Send(frames...)) }
 
 // Post queues an answer to the client's own frames without waiting. A client that
 // asks on and on but does not read is cut off.
-func (c *Socket) Post(frame []byte) {
-	c.mu.Lock()
-	slow := !c.over && len(c.queue) >= 4*c.server.o.Queue
-	if !slow && !c.over {
-		c.pushLocked(frame)
-	}
-	c.mu.Unlock()
-	if slow {
+func (c *Socket) Post(frame []byte) { c.judge(c.out.Post(frame)) }
+
+// judge cuts off a client that is too slow.
+func (c *Socket) judge(err error) error {
+	if errors.Is(err, bounds.ErrSlow) {
 		c.abort()
 	}
-}
-
-func (c *Socket) pushLocked(frames ...[]byte) {
-	for _, f := range frames {
-		c.queued += len(f)
-	}
-	c.queue = append(c.queue, frames...)
-	c.wakeLocked()
+	return err
 }
 
 func (c *Socket) wakeLocked() {
@@ -390,11 +324,9 @@ func (c *Socket) abort() {
 }
 
 func (c *Socket) endLocked() bool {
-	if c.over {
+	if !c.out.EndLocked() {
 		return false
 	}
-	c.over = true
-	close(c.done)
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -406,12 +338,8 @@ func (c *Socket) write() {
 	defer c.server.wg.Done()
 	for {
 		c.mu.Lock()
-		frames, code, reason := c.queue, c.code, c.reason
-		c.queue, c.queued, c.code = nil, 0, 0
-		if c.room != nil {
-			close(c.room)
-			c.room = nil
-		}
+		frames, code, reason := c.out.TakeLocked(), c.code, c.reason
+		c.code = 0
 		if len(frames) == 0 && code == 0 {
 			c.writing = false
 			c.mu.Unlock()

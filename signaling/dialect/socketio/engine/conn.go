@@ -7,17 +7,13 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"golang.org/x/time/rate"
+
+	"rtcd/signaling/dialect/bounds"
 )
 
 // closeGrace is how long a connection that was closed waits for its client to fetch
 // or to read what is left.
 const closeGrace = 5 * time.Second
-
-var (
-	errOver = errors.New("engine: the connection has ended")
-	errSlow = errors.New("engine: the client is too slow")
-)
 
 // Conn is one connection, whatever carries it at the moment.
 type Conn struct {
@@ -28,22 +24,17 @@ type Conn struct {
 	address string
 	agent   string
 	handler Handler
-	done    chan struct{} // closed when over
+	pace    *bounds.Pace
 
-	recv     sync.Mutex // one message at a time; guards the following
-	messages *rate.Limiter
-	bytes    *rate.Limiter
+	recv sync.Mutex // one message at a time
 
 	mu      sync.Mutex // guards the following
-	queue   []Packet
-	queued  int             // bytes in queue
-	room    chan struct{}   // closed when the queue was taken; nil when nobody waits
+	out     *bounds.Queue[Packet]
 	ws      *websocket.Conn // nil while polling
 	probe   *websocket.Conn // wants to take over
 	writing bool            // a goroutine writes to ws
 	poll    chan struct{}   // closed to wake the waiting GET; nil when none waits
 	posting bool
-	over    bool
 	rest    bool // over, but what is queued may still go out
 	timer   *time.Timer
 	heard   time.Time
@@ -64,7 +55,7 @@ func (c *Conn) begin(polling bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	c.queue = []Packet{c.openPacket(polling)}
+	c.out.PushLocked(c.openPacket(polling))
 	c.heard, c.pingAt = now, now.Add(c.server.o.PingInterval)
 	c.timer = time.AfterFunc(c.server.o.PingInterval, c.tick)
 }
@@ -72,7 +63,7 @@ func (c *Conn) begin(polling bool) {
 // tick pings, or ends what has been silent for too long.
 func (c *Conn) tick() {
 	c.mu.Lock()
-	if c.over {
+	if c.out.OverLocked() {
 		c.mu.Unlock()
 		return
 	}
@@ -86,7 +77,7 @@ func (c *Conn) tick() {
 	if c.rev == 4 {
 		if !now.Before(c.pingAt) {
 			c.pingAt = now.Add(c.server.o.PingInterval)
-			c.pushLocked(Packet{kind: kindPing})
+			c.out.PushLocked(Packet{kind: kindPing})
 		}
 		if c.pingAt.Before(next) {
 			next = c.pingAt
@@ -98,61 +89,18 @@ func (c *Conn) tick() {
 
 // Send queues packets, to go out one after the other. It waits while too much
 // is queued, for WriteTimeout at most: then the connection ends.
-func (c *Conn) Send(packets ...Packet) error {
-	var timeout <-chan time.Time
-	c.mu.Lock()
-	for !c.over && c.fullLocked() {
-		if c.room == nil {
-			c.room = make(chan struct{})
-		}
-		room := c.room
-		c.mu.Unlock()
-		if timeout == nil {
-			timer := time.NewTimer(c.server.o.WriteTimeout)
-			defer timer.Stop()
-			timeout = timer.C
-		}
-		select {
-		case <-room:
-		case <-c.done:
-		case <-timeout:
-			c.abort()
-			return errSlow
-		}
-		c.mu.Lock()
-	}
-	defer c.mu.Unlock()
-	if c.over {
-		return errOver
-	}
-	c.pushLocked(packets...)
-	return nil
-}
+func (c *Conn) Send(packets ...Packet) error { return c.judge(c.out.Send(packets...)) }
 
 // Post queues answers to the client's own messages without waiting. A client that
 // asks on and on but does not read is cut off.
-func (c *Conn) Post(packets ...Packet) {
-	c.mu.Lock()
-	slow := !c.over && len(c.queue) >= 4*c.server.o.Queue
-	if !slow && !c.over {
-		c.pushLocked(packets...)
-	}
-	c.mu.Unlock()
-	if slow {
+func (c *Conn) Post(packets ...Packet) { c.judge(c.out.Post(packets...)) }
+
+// judge cuts off a client that is too slow.
+func (c *Conn) judge(err error) error {
+	if errors.Is(err, bounds.ErrSlow) {
 		c.abort()
 	}
-}
-
-func (c *Conn) fullLocked() bool {
-	return len(c.queue) >= c.server.o.Queue || c.queued >= c.server.o.QueueBytes
-}
-
-func (c *Conn) pushLocked(packets ...Packet) {
-	for _, p := range packets {
-		c.queued += len(p.Data)
-	}
-	c.queue = append(c.queue, packets...)
-	c.wakeLocked()
+	return err
 }
 
 // wakeLocked lets whoever can take the queue take it.
@@ -170,17 +118,6 @@ func (c *Conn) wakeLocked() {
 	}
 }
 
-// takeLocked empties the queue.
-func (c *Conn) takeLocked() []Packet {
-	packets := c.queue
-	c.queue, c.queued = nil, 0
-	if c.room != nil {
-		close(c.room)
-		c.room = nil
-	}
-	return packets
-}
-
 // Close sends what is queued and ends the connection.
 func (c *Conn) Close() { c.end(true) }
 
@@ -189,15 +126,14 @@ func (c *Conn) abort() { c.end(false) }
 
 func (c *Conn) end(politely bool) {
 	c.mu.Lock()
-	if c.over {
+	if !c.out.EndLocked() {
 		c.mu.Unlock()
 		return
 	}
-	c.over, c.rest = true, politely
-	close(c.done)
+	c.rest = politely
 	c.timer.Stop()
 	if !politely {
-		c.takeLocked()
+		c.out.TakeLocked()
 	}
 	switch {
 	case c.probe == nil:
@@ -208,11 +144,11 @@ func (c *Conn) end(politely bool) {
 	}
 	switch {
 	case c.ws != nil && politely:
-		c.pushLocked(Packet{kind: kindClose}) // its writer turns it into a close frame
+		c.out.PushLocked(Packet{kind: kindClose}) // its writer turns it into a close frame
 	case c.ws != nil:
 		c.ws.Close()
 	case politely:
-		c.pushLocked(Packet{kind: kindClose})
+		c.out.PushLocked(Packet{kind: kindClose})
 		c.timer = time.AfterFunc(closeGrace, func() { c.server.forget(c) })
 	case c.poll != nil:
 		c.wakeLocked()
@@ -239,12 +175,12 @@ func (c *Conn) bury() {
 func (c *Conn) receive(p Packet) bool {
 	c.recv.Lock()
 	defer c.recv.Unlock()
-	if !c.hold(len(p.Data)) {
+	if !c.pace.Hold(len(p.Data), c.out.Done()) {
 		return false
 	}
 	c.mu.Lock()
 	c.heard = time.Now()
-	over := c.over
+	over := c.out.OverLocked()
 	c.mu.Unlock()
 	if over {
 		return false
@@ -261,26 +197,6 @@ func (c *Conn) receive(p Packet) bool {
 		return false
 	}
 	return true
-}
-
-// hold waits until a message of size n is within the limits, or the connection over.
-func (c *Conn) hold(n int) bool {
-	now := time.Now()
-	wait := c.messages.ReserveN(now, 1).DelayFrom(now)
-	if n > 0 {
-		wait = max(wait, c.bytes.ReserveN(now, min(n, c.bytes.Burst())).DelayFrom(now))
-	}
-	if wait <= 0 {
-		return true
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-c.done:
-		return false
-	}
 }
 
 // openPacket is the first one of a connection.

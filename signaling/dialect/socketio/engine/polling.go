@@ -29,22 +29,23 @@ func (c *Conn) serveGet(w http.ResponseWriter, r *http.Request) {
 		c.abort()
 		badRequest.write(w)
 		return
-	case c.over && !c.rest:
+	case c.out.OverLocked() && !c.rest:
 		c.mu.Unlock()
 		badSession.write(w)
 		return
-	case len(c.queue) == 0 && c.ws == nil:
+	case c.out.LenLocked() == 0 && c.ws == nil:
 		c.waitLocked(r)
 	}
 	var packets []Packet
 	if c.ws == nil && r.Context().Err() == nil { // else the queue is the WebSocket's, or the next GET's
-		packets = c.takeLocked()
+		packets = c.out.TakeLocked()
 	}
 	// A client that finds the end behind its last messages forgets them: it acts on the
 	// one at once and on the others later. So the end has a GET of its own.
 	if n := len(packets) - 1; n > 0 && packets[n].kind == kindClose {
-		c.queue, packets = packets[n:], packets[:n]
-	} else if c.over {
+		c.out.PushLocked(packets[n])
+		packets = packets[:n]
+	} else if c.out.OverLocked() {
 		defer c.server.forget(c)
 	}
 	c.mu.Unlock()
@@ -101,7 +102,7 @@ func (c *Conn) answer(w http.ResponseWriter, packets []Packet) {
 // servePost takes the packets of a body.
 func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	busy := c.posting || c.over
+	busy := c.posting || c.out.OverLocked()
 	c.posting = true
 	c.mu.Unlock()
 	if busy {

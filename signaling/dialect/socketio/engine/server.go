@@ -11,6 +11,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"golang.org/x/time/rate"
+
+	"rtcd/signaling/dialect/bounds"
 )
 
 // Server holds the connections. Make one with New, run it with Run, serve it with
@@ -188,10 +190,12 @@ func (s *Server) serveNew(w http.ResponseWriter, r *http.Request, transport stri
 	}
 	c := &Conn{
 		server: s, id: newID(), rev: rev, b64: q.Get("b64") == "1" || q.Get("b64") == "true",
-		address: address, agent: r.UserAgent(), handler: handler, done: make(chan struct{}),
-		messages: rate.NewLimiter(rate.Limit(s.o.Messages), s.o.Burst),
-		bytes:    rate.NewLimiter(rate.Limit(s.o.Bytes), max(int(s.o.Bytes), s.o.MaxPayload)),
+		address: address, agent: r.UserAgent(), handler: handler,
+		pace: bounds.NewPace(s.o.Messages, s.o.Burst, s.o.Bytes, s.o.MaxPayload),
 	}
+	c.out = bounds.NewQueue(
+		bounds.QueueOptions{Items: s.o.Queue, Bytes: s.o.QueueBytes, Timeout: s.o.WriteTimeout},
+		&c.mu, func(p Packet) int { return len(p.Data) }, c.wakeLocked)
 	s.begin(c, ws == nil)
 	if ws == nil {
 		c.serveGet(w, r)

@@ -3,11 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,37 +12,12 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"rtcd/internal/leak"
+	"rtcd/signaling/dialect/bounds"
 )
 
-// TestMain fails when a test leaves a goroutine of this package behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if stacks := leaked(); stacks != "" {
-			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+stacks)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func leaked() string {
-	var left []string
-	for range 50 {
-		left = nil
-		buf := make([]byte, 1<<20)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "socketio/engine.") && !strings.Contains(g, "engine.leaked") {
-				left = append(left, g)
-			}
-		}
-		if left == nil {
-			return ""
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
-}
+func TestMain(m *testing.M) { leak.Main(m, "rtcd/signaling") }
 
 // ear is a Handler that remembers.
 type ear struct {
@@ -315,7 +287,7 @@ func TestSendWaitsForASlowClient(t *testing.T) {
 		if err := <-sent; err != nil {
 			t.Error(err)
 		}
-		if err := <-sent; !errors.Is(err, errSlow) || time.Since(start) != 10*time.Second {
+		if err := <-sent; !errors.Is(err, bounds.ErrSlow) || time.Since(start) != 10*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		synctest.Wait()

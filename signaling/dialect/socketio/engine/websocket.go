@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"rtcd/signaling/dialect/bounds"
 )
 
 var writeBuffers sync.Pool
@@ -46,7 +48,7 @@ func (c *Conn) run(ws *websocket.Conn) {
 func (c *Conn) attach(ws *websocket.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over && !c.rest || c.ws != nil {
+	if c.out.OverLocked() && !c.rest || c.ws != nil {
 		return false
 	}
 	if c.poll != nil { // its queue is empty, or it would not wait
@@ -54,7 +56,7 @@ func (c *Conn) attach(ws *websocket.Conn) bool {
 		c.poll = nil
 	}
 	c.ws, c.probe = ws, nil
-	if len(c.queue) > 0 {
+	if c.out.LenLocked() > 0 {
 		c.wakeLocked()
 	}
 	return true
@@ -65,15 +67,15 @@ func (c *Conn) readAll(ws *websocket.Conn) {
 	defer ws.Close()
 	defer c.abort()
 	ws.SetPingHandler(func(data string) error {
-		if !c.hold(0) {
-			return errOver
+		if !c.pace.Hold(0, c.out.Done()) {
+			return bounds.ErrOver
 		}
 		ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
 		return nil
 	})
 	ws.SetPongHandler(func(string) error {
-		if !c.hold(0) {
-			return errOver
+		if !c.pace.Hold(0, c.out.Done()) {
+			return bounds.ErrOver
 		}
 		return nil
 	})
@@ -117,7 +119,7 @@ func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.mu.Lock()
-	ok := !c.over && c.ws == nil && c.probe == nil
+	ok := !c.out.OverLocked() && c.ws == nil && c.probe == nil
 	if ok {
 		c.probe = ws
 		c.server.wg.Add(1)
@@ -179,7 +181,7 @@ func (c *Conn) write(ws *websocket.Conn) {
 	defer c.server.wg.Done()
 	for {
 		c.mu.Lock()
-		packets := c.takeLocked()
+		packets := c.out.TakeLocked()
 		if len(packets) == 0 {
 			c.writing = false
 			c.mu.Unlock()
