@@ -154,14 +154,19 @@ func losses(grown counters, o Options) (list []Loss, told int64) {
 	return list, told
 }
 
-// oneByOne forbids the devices of the nodes super-frames, or allows them again.
+// oneByOne forbids the devices of the nodes super-frames, or allows them again. In bursts
+// the load's own may leave as one.
 func oneByOne(o Options, on bool) error {
 	segments := "65535"
 	if on {
 		segments = "1"
 	}
 	var errs []error
-	for _, node := range []string{o.Server.Namespace(), o.Client.Namespace(), o.Peer.Namespace()} {
+	nodes := []string{o.Server.Namespace()}
+	if o.Burst <= 1 {
+		nodes = append(nodes, o.Client.Namespace(), o.Peer.Namespace())
+	}
+	for _, node := range nodes {
 		out, err := exec.Command("ip", "-n", node, "link", "set", "dev", "eth0", "gso_max_segs", segments).CombinedOutput()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("device of %s: %w: %s", node, err, out))

@@ -16,5 +16,6 @@
 // sockets shows twice, in the kernel's RcvbufErrors and in rtcd's reason overflow: the
 // account takes the kernel's, and wants both to be equal.
 //
-// Run forbids the nodes' devices super-frames, since a device counts a lost one as one.
+// Run forbids the nodes' devices super-frames, unless its packets leave in bursts, since a
+// device counts a lost one as one.
 package soak

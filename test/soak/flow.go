@@ -10,6 +10,9 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"rtcd/test/turnclient"
 )
@@ -29,20 +32,37 @@ const channel = 0x4000
 type stream struct {
 	id    uint32
 	size  int    // of a payload
-	frame []byte // what is written, with the payload at its end
+	unit  int    // of a packet, which has the payload at its end
+	frame []byte // what is written: the packets of a burst
 	write func([]byte) error
 	sent  uint32 // packets; the sender's
 
 	in arrivals
 }
 
-// send writes the next packet. One that the kernel does not take does not count.
+// send writes the next burst. One that the kernel does not take does not count.
 func (s *stream) send() error {
-	fill(s.frame[len(s.frame)-s.size:], s.id, s.sent)
+	n := uint32(len(s.frame) / s.unit)
+	for i := range n {
+		packet := s.frame[int(i)*s.unit:][:s.unit]
+		fill(packet[s.unit-s.size:], s.id, s.sent+i)
+	}
 	err := s.write(s.frame)
 	if err == nil {
-		s.sent++
+		s.sent += n
 	}
+	return err
+}
+
+// sendJoined writes packets of unit bytes each, to a connected socket if to is invalid,
+// in one call that the kernel cuts up as late as it can (UDP_SEGMENT in udp(7)).
+func sendJoined(conn *net.UDPConn, b []byte, unit int, to netip.AddrPort) error {
+	oob := make([]byte, unix.CmsgSpace(2))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
+	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(oob[unix.CmsgLen(0):], uint16(unit))
+	_, _, err := conn.WriteMsgUDPAddrPort(b, oob, to)
 	return err
 }
 

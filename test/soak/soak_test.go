@@ -3,6 +3,8 @@
 package soak
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +14,13 @@ import (
 func TestArrivals(t *testing.T) {
 	const size = 20
 	var wire [][]byte
-	s := &stream{id: 7, size: size, frame: make([]byte, 4+size), write: func(b []byte) error {
-		wire = append(wire, append([]byte(nil), b[4:]...))
+	s := &stream{id: 7, size: size, unit: 4 + size, frame: make([]byte, 2*(4+size)), write: func(b []byte) error {
+		for packet := range slices.Chunk(bytes.Clone(b), 4+size) {
+			wire = append(wire, packet[4:])
+		}
 		return nil
 	}}
-	for range 200 {
+	for range 100 {
 		if err := s.send(); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,8 +27,6 @@ import (
 
 	"rtcd/test/lab"
 	"rtcd/test/soak"
-
-	"net"
 )
 
 // options are the flags; main says what each is.
@@ -47,6 +46,7 @@ func main() {
 	flag.IntVar(&o.Calls, "calls", 250, "calls through the relay alone, with two allocations each")
 	flag.IntVar(&o.Outside, "outside", 500, "allocations with a peer outside")
 	flag.IntVar(&o.Size, "size", 160, "bytes of a payload")
+	flag.IntVar(&o.Burst, "burst", 1, "packets of a stream that leave joined")
 	flag.StringVar(&o.rtcd, "rtcd", "", "rtcd binary; empty = built from the source beside")
 	flag.StringVar(&o.out, "out", "", "file to which the account is added; empty = print only")
 	flag.StringVar(&o.note, "note", "", "words for the account")
@@ -209,7 +209,7 @@ func ask(ctx context.Context, c *http.Client, path string) (string, error) {
 // publish prints the account, and adds it to the file of results.
 func (o options) publish(r *soak.Report) error {
 	var mode []string
-	for name, on := range map[string]bool{"`turn.udp.batch: false`": o.plain, "`turn.udp.gro: false`": o.noGRO, "`turn.udp.gso: false`": o.noGSO, "`turn.coalesce: 200us`": o.coalesce, "losses forced": o.force} {
+	for name, on := range map[string]bool{"`turn.udp.batch: false`": o.plain, "`turn.udp.gro: false`": o.noGRO, "`turn.udp.gso: false`": o.noGSO, "`turn.coalesce: 200us`": o.coalesce, "losses forced": o.force, fmt.Sprintf("bursts of %d", o.Burst): o.Burst > 1} {
 		if on {
 			mode = append(mode, name)
 		}
