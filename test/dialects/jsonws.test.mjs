@@ -1,55 +1,19 @@
-// JSON over a plain WebSocket: the tutorials' protocol, and y-webrtc's client.
+// JSON over a plain WebSocket: the tutorials' protocol.
 import { test, before, after } from 'node:test'
 import assert from 'node:assert/strict'
-import { createRequire } from 'node:module'
 import { once } from 'node:events'
-import { serve, within } from './lib.mjs'
-
-const WebSocket = createRequire(import.meta.url)('ws')
+import { serve } from './lib.mjs'
+import { Plain, WebSocket, hello } from './plain.mjs'
 
 let server
 before(async () => { server = await serve() })
 after(() => server.stop())
 
-/** Plain is one socket that keeps what it hears. */
-class Plain {
-  constructor(path, name) {
-    this.name = name
-    this.heard = []
-    this.ws = new WebSocket(server.url.replace('http', 'ws') + path)
-    this.ws.on('message', data => {
-      this.heard.push(JSON.parse(data))
-      this.ws.emit('heard')
-    })
-  }
-
-  say(message) { this.ws.send(typeof message === 'string' ? message : JSON.stringify(message)); return this }
-
-  /** want hears the next message, which is exactly that. */
-  async want(message) {
-    while (this.heard.length === 0) await within(once(this.ws, 'heard'), `${this.name} wants ${JSON.stringify(message)}`)
-    assert.deepEqual(this.heard.shift(), message)
-  }
-
-  /** wantSilence wants nothing before a pong. */
-  async wantSilence(why) {
-    this.say({ type: 'ping' })
-    while (this.heard.length === 0) await within(once(this.ws, 'heard'), `${this.name}: pong`)
-    assert.deepEqual(this.heard.shift(), { type: 'pong' }, why)
-  }
-
-  async close() {
-    this.ws.close()
-    await once(this.ws, 'close')
-  }
-}
-
-const hello = { type: 'hello', message: 'Welcome to connect Signaling Server' }
 const yes = { type: 'login', success: true }
 const taken = { type: 'login', success: false, message: '重複登入' }
 
 async function login(name, path = '/json') {
-  const p = new Plain(path, String(name))
+  const p = new Plain(server, path, String(name))
   await p.want(hello)
   p.say({ type: 'login', name })
   await p.want(yes)
@@ -93,7 +57,7 @@ test('closing a socket frees the name and tells the partner', async () => {
 
 test('names: taken, freed by a second login, missing, odd', async () => {
   const a = await login('alice')
-  const b = new Plain('/json', 'b')
+  const b = new Plain(server, '/json', 'b')
   await b.want(hello)
   b.say({ type: 'login', name: 'alice' })
   await b.want(taken)
@@ -155,39 +119,4 @@ test('tokens', async () => {
   } finally {
     await closed.stop()
   }
-})
-
-test('topics: subscribe, publish, unsubscribe', async () => {
-  const [a, b, c] = [new Plain('/', 'a'), new Plain('/json', 'b'), new Plain('/json/other', 'c')]
-  for (const p of [a, b, c]) {
-    await p.want(hello)
-    p.say({ type: 'subscribe', topics: ['one', 'two', 7, ''] })
-    await p.wantSilence('nobody has published')
-  }
-  a.say({ type: 'publish', topic: 'one', data: { to: null, x: '<ü>' } })
-  for (const p of [a, b]) await p.want({ type: 'publish', topic: 'one', data: { to: null, x: '<ü>' }, clients: 2 })
-  await c.wantSilence('another tenant')
-  b.say({ type: 'unsubscribe', topics: ['one'] }).say({ type: 'publish', topic: 'one', data: 'not a subscriber' })
-  await b.wantSilence('it has left')
-  a.say({ type: 'publish', topic: 'one', data: 1, clients: 99 })
-  await a.want({ type: 'publish', topic: 'one', data: 1, clients: 1 })
-  await b.wantSilence('it has left')
-  for (const p of [a, b, c]) await p.close()
-})
-
-test("y-webrtc's own client subscribes, announces itself, and stays", async () => {
-  globalThis.WebSocket = WebSocket
-  const [{ WebrtcProvider }, Y] = await Promise.all([import('y-webrtc'), import('yjs')])
-  const other = new Plain('/', 'a listener')
-  await other.want(hello)
-  other.say({ type: 'subscribe', topics: ['document'] })
-  await other.wantSilence('nobody is there')
-  const doc = new Y.Doc()
-  const provider = new WebrtcProvider('document', doc, { signaling: [server.url.replace('http', 'ws') + '/'] })
-  while (other.heard.length === 0) await within(once(other.ws, 'heard'), 'an announcement')
-  const { type, topic, clients, data } = other.heard.shift()
-  assert.deepEqual({ type, topic, clients, data: data.type }, { type: 'publish', topic: 'document', clients: 2, data: 'announce' })
-  provider.destroy()
-  doc.destroy() // with the clocks of its awareness
-  await other.close()
 })
