@@ -60,9 +60,9 @@ func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens) *api {
 }
 
 // routes is the whole public site.
-func (a *api) routes(hub, pages http.Handler) http.Handler {
+func (a *api) routes(hub http.Handler, d *dialects, pages http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", pages)
+	d.route(mux, pages)
 	mux.Handle("/ws", hub)
 	mux.HandleFunc("GET /api/v1/info", a.serveInfo)
 	mux.HandleFunc("GET /api/v1/ice-servers", a.serveICE)

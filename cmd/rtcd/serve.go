@@ -64,13 +64,14 @@ type app struct {
 	tokens    *creds.Tokens
 	minter    *minter
 
-	turn   *turnsrv.Server
-	hub    *signaling.Hub
-	events *eventLog
-	https  *httpServer
-	http   *httpServer
-	admin  *httpServer
-	life   *lifecycle
+	turn     *turnsrv.Server
+	hub      *signaling.Hub
+	dialects *dialects
+	events   *eventLog
+	https    *httpServer
+	http     *httpServer
+	admin    *httpServer
+	life     *lifecycle
 }
 
 // newApp makes all parts and binds every socket, so that a taken port shows before
@@ -207,6 +208,10 @@ func (a *app) newHub(resumeKey []byte) (err error) {
 		Origins: origins, ICE: a.minter, Key: resumeKey,
 		Limits: hubLimits(c), Log: a.log, Metrics: a.registry,
 	})
+	if err != nil {
+		return err
+	}
+	a.dialects, err = newDialects(c, a.hub, a.registry)
 	return err
 }
 
@@ -235,7 +240,7 @@ func restricts(c *config.Loaded, addrs []external) bool {
 // listenHTTP binds the site and the admin endpoint.
 func (a *app) listenHTTP() error {
 	c := a.config
-	site := newAPI(c, a.minter, a.tokens).routes(a.hub, web.Handler(web.Options{}))
+	site := newAPI(c, a.minter, a.tokens).routes(a.hub, a.dialects, web.Handler(web.Options{}))
 	a.https = newHTTPServer(site, a.log)
 	if err := a.https.listen(c.Listen.HTTPS, a.tls, false); err != nil {
 		return err
@@ -249,7 +254,7 @@ func (a *app) listenHTTP() error {
 		return err
 	}
 	a.life = &lifecycle{
-		hub: a.hub, turn: a.turn, log: a.log,
+		hub: a.dialects, turn: a.turn, log: a.log,
 		timeout: time.Duration(c.Drain.Timeout), min: int(c.Drain.Min),
 	}
 	a.admin = newHTTPServer(adminRoutes(a.registry, &a.life.draining), a.log)
@@ -294,6 +299,9 @@ func (a *app) close() {
 	}
 	if a.turn != nil {
 		a.turn.Close()
+	}
+	if a.dialects != nil {
+		a.dialects.scripts.close()
 	}
 }
 
@@ -396,6 +404,6 @@ func (a *app) runTurn(ctx context.Context) error {
 // services is all that runs while the process does.
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
-		a.runTurn, a.hub.Run, a.https.Run, a.http.Run, a.admin.Run, a.events.Run,
+		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run,
 	}
 }
