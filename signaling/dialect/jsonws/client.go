@@ -62,7 +62,7 @@ func (c *client) Receive(frame []byte) {
 
 // hello is how the client comes into a tenant of its dialect.
 func (c *client) hello(dialect string) signaling.Hello {
-	return signaling.Hello{Tenant: dialect + c.tenant, Address: c.address, Claims: c.claims}
+	return signaling.Hello{Dialect: "jsonws", Tenant: dialect + c.tenant, Address: c.address, Claims: c.claims}
 }
 
 // parse takes a frame apart. What has no type is "undefined", as JavaScript says.

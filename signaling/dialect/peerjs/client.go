@@ -88,7 +88,8 @@ func (c *client) enter() string {
 	}
 	seat := textsocket.NewSeat(c.socket, &c.mu, c.hear)
 	session, err := s.hub.Open(signaling.Hello{
-		Tenant: c.name.tenant, Direct: true, User: c.name.id, Exclusive: true, Address: c.address, Claims: c.claims,
+		Dialect: "peerjs", Tenant: c.name.tenant, Direct: true, User: c.name.id, Exclusive: true,
+		Address: c.address, Claims: c.claims,
 		Join: signaling.Message{Type: signaling.TypeJoin, Room: room},
 	}, seat)
 	var refused *signaling.Error
