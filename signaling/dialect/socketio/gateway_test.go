@@ -58,7 +58,12 @@ type world struct {
 
 func newWorld(t *testing.T, o Options) *world {
 	t.Helper()
-	hub, err := signaling.New(signaling.Options{Open: true})
+	return newWorldOf(t, signaling.Options{Open: true}, o)
+}
+
+func newWorldOf(t *testing.T, hubOptions signaling.Options, o Options) *world {
+	t.Helper()
+	hub, err := signaling.New(hubOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
