@@ -12,8 +12,8 @@ import (
 func TestRoomChatUpgrades(t *testing.T) {
 	s := newStage(t)
 	for _, variant := range []url.Values{
-		{"client": {"1"}, "trickle": {""}}, // as the library does by itself
-		{"client": {"2"}},
+		{"client": {"1"}, "trickle": {""}},   // as the library does by itself
+		{"client": {"2"}, "ice": {s.ice(t)}}, // as its readme advises, and only through the relay
 	} {
 		t.Run("client "+variant.Get("client"), func(t *testing.T) {
 			var pages []*browser.Page

@@ -2,6 +2,7 @@ package dialects
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -67,24 +68,85 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// serve runs the hub with its dialects.
+// serve runs rtcd, open to everybody, with the scripts that old pages load from it.
 func (s *stage) serve(t *testing.T) {
 	t.Helper()
-	cmd := s.node.Command(context.WithoutCancel(t.Context()), build(t, "./signaling/dialect/dialecttest"))
-	stdin, err := cmd.StdinPipe() // it ends with this
-	if err != nil {
+	dir := t.TempDir()
+	for to, from := range map[string]string{
+		"socket.io/socket.io.js": "node_modules/socket.io-client-2/dist/socket.io.js",
+		"easyrtc/easyrtc.js":     "node_modules/open-easyrtc/api/easyrtc.js",
+	} {
+		script, err := os.ReadFile(from)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(filepath.Join(dir, to)), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, to), script, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const at = "127.0.0.1:8080"
+	s.server = "http://" + at
+	config := filepath.Join(dir, "config.yaml")
+	text := fmt.Sprintf(`
+domain: %[1]s
+listen: {https: "", http: %[2]q, turn: ":3478", turns: "", admin: ""}
+tls: {mode: off}
+turn: {external_ip: %[1]s, limits: {allocations_per_user: 0, allocations_per_ip: 0}} # of socket.io-p2p each page has six ahead, by UDP and TCP
+signaling: {auth: none, origins: ["*"], dialects: {scripts: %[3]q}}
+`, s.node.IP4, at, dir)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cmd := s.node.Command(context.WithoutCancel(t.Context()), build(t, "./cmd/rtcd"), "serve", "--config", config)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+t.TempDir())
 	p, err := lab.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	atEnd(t, func() error { return errors.Join(stdin.Close(), p.Stop()) })
-	m, err := p.Await(patient(t), `(http://\S+)`)
+	atEnd(t, p.Stop)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("rtcd wrote:\n%s", p.Output())
+		}
+	})
+	for ctx := patient(t); ; {
+		conn, err := s.node.Dial(ctx, "tcp", at)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-p.Ended():
+			t.Fatal("rtcd has ended")
+		case <-ctx.Done():
+			t.Fatalf("rtcd does not listen: %v", err)
+		}
+	}
+}
+
+// ice is the list of ICE servers that rtcd hands to anybody who asks.
+func (s *stage) ice(t *testing.T) string {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return s.node.Dial(ctx, network, addr)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(s.server + "/api/v1/ice-servers")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.server = m[1]
+	defer resp.Body.Close()
+	var answer struct{ ICEServers json.RawMessage }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.ICEServers == nil {
+		t.Fatalf("%s: %v", resp.Status, err)
+	}
+	return string(answer.ICEServers)
 }
 
 // servePages serves the pages of this folder, and the clients in node_modules.
