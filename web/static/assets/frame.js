@@ -85,8 +85,8 @@ export class Frame {
     });
     for (const event of ['link', 'gone', 'path', 'info']) this.links.on(event, () => this.options.draw());
     hub.on('peer', () => this.options.draw());
+    this._to('open'); // first, because what is hidden cannot be given the focus
     this.options.entered(this.links, hub);
-    this._to('open');
   }
 
   /** @param {'ended'|'error'} state @param {string} code @param {string} [detail] */

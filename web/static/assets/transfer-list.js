@@ -144,7 +144,7 @@ export class TransferList {
   }
 }
 
-const REASONS = new Set(['refused', 'cancelled', 'changed', 'unreadable', 'damaged', 'unwritable']);
+const REASONS = new Set(['refused', 'cancelled', 'lost', 'changed', 'unreadable', 'damaged', 'unwritable']);
 const UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
 
 /** A size in the language's words. @param {number} n */

@@ -5,6 +5,8 @@
  *
  * As messages of a link, `{type: 'file', op, key, …}`:
  * `offer` {name, size, mime, print}, from the sender; repeated, it asks "where are we?";
+ * `ask` {hash} without a key asks the same of somebody new: who knows a key with this SHA-256 is the receiver in a new
+ * session and answers with it, from whatever session; nobody else learns of the file;
  * `go` {offset, start?, hash?}, from the receiver: send from there, my last block was [start, offset) with this SHA-256;
  * `got` {offset}: so much is written; `done`: all of it; `end` {reason}: from either side.
  *
@@ -34,7 +36,7 @@ const BAD_BLOCKS = 3; // in a row
 
 /**
  * One file on its way. `state`: offered; running; paused (the path or the member is gone and may come
- * back); done; ended (`reason`: refused, cancelled, changed, unreadable, damaged, unwritable).
+ * back); done; ended (`reason`: refused, cancelled, lost, changed, unreadable, damaged, unwritable).
  */
 export class Transfer {
   /**
@@ -174,8 +176,14 @@ export class Transfers extends Emitter {
       this._offered(link, m);
       return;
     }
+    if (m.op === 'ask') {
+      this._known(m.hash).then((t) => t && this._asked(t, link));
+      return;
+    }
     const t = this.all.get(m.key);
-    if (!t || t.link !== link) return;
+    if (!t) return;
+    if (m.op !== 'got') t.link = link; // who knows the key is the other side, perhaps in a new session
+    if (t.link !== link) return;
     if (m.op === 'end') this._ended(t, String(m.reason));
     else if (t.direction !== 'out' || t.over) return;
     else if (m.op === 'go') this._start(t, m);
@@ -221,7 +229,7 @@ export class Transfers extends Emitter {
     for (const t of this.all.values()) {
       if (t.link !== link || t.over) continue;
       t.run++;
-      if (t.state === 'offered' && t.direction === 'in') this._ended(t, 'cancelled');
+      if (t.state === 'offered' && t.direction === 'in') this._ended(t, 'lost');
       else t.state = 'paused';
       t.progress.emit('got');
       this._changed(t);
@@ -236,11 +244,11 @@ export class Transfers extends Emitter {
   }
 
   /** Somebody came, perhaps again: what was on the way to them goes on. @param {Link} link */
-  _remind(link) {
+  async _remind(link) {
     for (const t of this.all.values()) {
-      if (t.direction !== 'out' || t.over || !t.link.closed || t.user !== (link.member?.user ?? '')) continue;
-      t.link = link;
-      this._offer(t);
+      if (t.direction !== 'out' || t.over || t.link === link) continue;
+      const hash = await fingerprint(t);
+      if (!t.over && !link.closed) link.send({type: 'file', op: 'ask', hash});
     }
   }
 
@@ -321,17 +329,34 @@ export class Transfers extends Emitter {
     this._changed(t);
   }
 
+  /** The incoming transfer whose key has this hash. @param {string} hash */
+  async _known(hash) {
+    for (const t of this.all.values()) {
+      if (t.direction === 'in' && await fingerprint(t) === hash) return t;
+    }
+    return null;
+  }
+
   /**
    * The sender asks where we are; perhaps in a new session, while its old one still counts as away.
-   * That it is the sender shows by the key, which nobody else was told.
+   * That it is the sender shows by the key, or its hash, which nobody else was told.
    * @param {Transfer} t
    * @param {Link} link
    */
   _asked(t, link) {
     t.link = link;
     if (t.state === 'done') link.send({type: 'file', op: 'done', key: t.key});
+    else if (t.state === 'ended' && t.reason === 'lost') this._offeredAgain(t);
     else if (t.state === 'ended') link.send({type: 'file', op: 'end', key: t.key, reason: t.reason});
     else if (t.state !== 'offered') this._go(t);
+  }
+
+  /** Nobody had answered the offer when its sender was lost. @param {Transfer} t */
+  _offeredAgain(t) {
+    t.state = 'offered';
+    t.reason = '';
+    this.emit('offer', t);
+    this._changed(t);
   }
 
   /** Asks for everything from what is written on. @param {Transfer} t */
@@ -436,6 +461,11 @@ export class Transfers extends Emitter {
 /** @param {Transfer} t @param {number} start @param {number} end */
 async function read(t, start, end) {
   return new Uint8Array(await /** @type {Blob} */ (t.file).slice(start, end).arrayBuffer());
+}
+
+/** Of the key, for asking who else knows it. @param {Transfer} t */
+async function fingerprint(t) {
+  return hex(await digest(new TextEncoder().encode(t.key)));
 }
 
 /** @param {string} key @param {number} offset @param {Uint8Array} payload @param {Uint8Array|null} hash */
