@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,37 +17,10 @@ import (
 	"github.com/gorilla/websocket"
 
 	"rtcd/creds"
+	"rtcd/internal/leak"
 )
 
-// TestMain fails when a test leaves a goroutine of this package behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if stacks := leaked(); stacks != "" {
-			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+stacks)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func leaked() string {
-	var left []string
-	for range 50 {
-		left = nil
-		buf := make([]byte, 1<<20)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "rtcd/signaling.") && !strings.Contains(g, "signaling.leaked") {
-				left = append(left, g)
-			}
-		}
-		if left == nil {
-			return ""
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
-}
+func TestMain(m *testing.M) { leak.Main(m, "rtcd/signaling") }
 
 // tokens is an Auth whose tokens are the keys of a map.
 type tokens map[string]creds.Claims

@@ -6,48 +6,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
 	"time"
 
+	"rtcd/internal/leak"
 	"rtcd/signaling"
 	"rtcd/signaling/dialect/socketio/engine"
 )
 
-// TestMain fails when a test leaves a goroutine of the dialects behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if stacks := leaked(); stacks != "" {
-			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+stacks)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func leaked() string {
-	var left []string
-	for range 50 {
-		left = nil
-		buf := make([]byte, 1<<20)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "rtcd/signaling") && !strings.Contains(g, "socketio.leaked") {
-				left = append(left, g)
-			}
-		}
-		if left == nil {
-			return ""
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
-}
+func TestMain(m *testing.M) { leak.Main(m, "rtcd/signaling") }
 
 // world is a running gateway, spoken to by polling without sockets.
 type world struct {
