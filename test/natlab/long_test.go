@@ -8,4 +8,7 @@ func TestLongForm(t *testing.T) {
 		return
 	}
 	t.Run("Chromium", testChromium)
+	t.Run("bad lines", testBadLines)
+	t.Run("moving again and again", testMovingAgainAndAgain)
+	t.Run("half-open connections", testHalfOpenConnections)
 }

@@ -29,7 +29,7 @@ func (p pair) survive(t *testing.T, mover client, change func() error) (r recove
 	if err != nil || peer != before {
 		t.Errorf("the session of %s came back as %s: %v", before, peer, err)
 	}
-	must(t, p.exchange(ctx, 200_000))
+	must(t, p.exchange(ctx, load))
 	r.media = time.Since(begin)
 	return r
 }
