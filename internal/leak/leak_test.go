@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-func linger(until <-chan struct{}, done chan<- struct{}) {
+func linger(begun chan<- struct{}, until <-chan struct{}, done chan<- struct{}) {
+	close(begun)
 	<-until
 	close(done)
 }
 
 func TestWhoLingersIsFound(t *testing.T) {
-	until, done := make(chan struct{}), make(chan struct{})
+	begun, until, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	// Owned by this test; ends when until is closed.
-	go linger(until, done)
+	go linger(begun, until, done)
+	<-begun
 	if stacks := left("rtcd/internal/leak.linger", time.Nanosecond); !strings.Contains(stacks, "linger") {
 		t.Errorf("found: %q", stacks)
 	}
