@@ -10,14 +10,12 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -25,37 +23,11 @@ import (
 
 	"github.com/pion/stun/v3"
 
+	"rtcd/internal/leak"
 	"rtcd/turnsrv/relay"
 )
 
-// TestMain fails when goroutines of ours outlive the tests.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leaked(); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leaked returns the stacks of goroutines that still run code of this module's
-// servers, after giving them time to end.
-func leaked() (stacks string) {
-	for range 200 {
-		stacks = ""
-		buf := make([]byte, 1<<20)
-		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "rtcd/turnsrv") && !strings.Contains(g, "TestMain") {
-				stacks += g + "\n\n"
-			}
-		}
-		if stacks == "" {
-			return ""
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return stacks
-}
+func TestMain(m *testing.M) { leak.Main(m, "rtcd/turnsrv") }
 
 const (
 	testRealm = "rtc.test"
