@@ -128,6 +128,7 @@ func listenTCP(a netip.AddrPort) (net.Listener, error) {
 		network = "tcp6"
 	}
 	lc := net.ListenConfig{Control: streamSockopts}
+	lc.SetMultipathTCP(false) // its connections inherit no options
 	return lc.Listen(context.Background(), network, a.String())
 }
 

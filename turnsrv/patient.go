@@ -13,17 +13,42 @@ import (
 // every other error and tells failed of each. One goroutine may accept at a time.
 //
 // A process that has run out of descriptors cannot even turn a connection away, so
-// the listener keeps one in reserve. With it each waiting connection is taken and
-// closed, which tells the client at once, until there are descriptors again.
+// one is kept in reserve. With it each waiting connection is taken and closed, which
+// tells the client soon, until there are descriptors again.
 func Patient(ln net.Listener, failed func(error)) net.Listener {
-	return &patient{Listener: ln, failed: failed, reserve: openReserve(), closed: make(chan struct{})}
+	reserve.fill()
+	return &patient{Listener: ln, failed: failed, closed: make(chan struct{})}
+}
+
+// reserve is the process's, as descriptors are: with one each, listeners would take
+// them from each other.
+var reserve spare
+
+// spare is a descriptor that waits for its use.
+type spare struct {
+	mu   sync.Mutex // guards file
+	file *os.File   // nil where there is none now
+}
+
+// fill reports whether the reserve is there, opening it if it can.
+func (s *spare) fill() (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fillLocked()
+}
+
+func (s *spare) fillLocked() (ok bool) {
+	if s.file == nil {
+		if f, err := os.Open(os.DevNull); err == nil {
+			s.file = f
+		}
+	}
+	return s.file != nil
 }
 
 type patient struct {
 	net.Listener
-	failed  func(error)
-	reserve *os.File // Accept's; nil where there is none now
-
+	failed func(error)
 	once   sync.Once
 	closed chan struct{}
 }
@@ -37,55 +62,61 @@ const (
 func (p *patient) Accept() (net.Conn, error) {
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		nc, err := p.Listener.Accept()
-		for isShortage(err) && p.reserve != nil {
+		if err != nil && !p.isClosed() {
 			p.failed(err)
-			nc, err = p.acceptFromReserve()
 		}
-		select {
-		case <-p.closed:
-			p.letGo(nc)
+		if isShortage(err) {
+			nc, err = p.turnAway(err)
+		} else if err == nil && !reserve.fill() { // this connection has got it
+			nc.Close()
+			reserve.fill()
+			continue
+		}
+		switch {
+		case p.isClosed():
+			if nc != nil {
+				nc.Close()
+			}
 			return nil, net.ErrClosed
-		default:
-		}
-		if err == nil {
+		case err == nil:
 			return nc, nil
-		}
-		if !errors.Is(err, errTurnedAway) {
-			p.failed(err)
 		}
 		select {
 		case <-time.After(pause):
 		case <-p.closed:
 		}
-		if p.reserve == nil {
-			p.reserve = openReserve()
+	}
+}
+
+// turnAway takes and closes the connections that wait, by means of the reserve. It
+// returns one if there are descriptors again, else an error.
+func (p *patient) turnAway(shortage error) (net.Conn, error) {
+	reserve.mu.Lock()
+	defer reserve.mu.Unlock()
+	if !reserve.fillLocked() {
+		return nil, shortage
+	}
+	if d, ok := p.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(time.Now().Add(shortestPause)) // accept(2) did not say whether any waits
+		defer d.SetDeadline(time.Time{})
+	}
+	reserve.file.Close()
+	reserve.file = nil
+	for {
+		nc, err := p.Listener.Accept()
+		if reserve.fillLocked() || err != nil {
+			return nc, err
 		}
-	}
-}
-
-// errTurnedAway says that a connection was taken and closed.
-var errTurnedAway = errors.New("no descriptor for a connection")
-
-// acceptFromReserve gives the reserve to the next connection, and takes it back from
-// it unless there are descriptors again.
-func (p *patient) acceptFromReserve() (net.Conn, error) {
-	p.reserve.Close()
-	nc, err := p.Listener.Accept()
-	if p.reserve = openReserve(); p.reserve != nil || err != nil {
-		return nc, err
-	}
-	nc.Close()
-	p.reserve = openReserve()
-	return nil, errTurnedAway
-}
-
-// letGo closes what Accept holds once the listener is closed.
-func (p *patient) letGo(nc net.Conn) {
-	if nc != nil {
 		nc.Close()
 	}
-	if p.reserve != nil {
-		p.reserve.Close()
+}
+
+func (p *patient) isClosed() bool {
+	select {
+	case <-p.closed:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -93,14 +124,6 @@ func (p *patient) letGo(nc net.Conn) {
 func (p *patient) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return p.Listener.Close()
-}
-
-func openReserve() *os.File {
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil
-	}
-	return f
 }
 
 // isShortage reports whether the process or the system has no descriptor left.

@@ -356,3 +356,71 @@ func TestShutdown(t *testing.T) {
 		w.stop = func() {}
 	})
 }
+
+// Two hundred connections that say nothing: 32 are let in, and after ten seconds none
+// is left.
+func TestIdleStrangers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for range 200 {
+			w.overTCP()
+		}
+		synctest.Wait()
+		if n := w.srv.Connections()[relay.TCP]; n != 32 {
+			t.Errorf("%d let in, want 32", n)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if n := w.srv.Connections()[relay.TCP]; n != 0 {
+			t.Errorf("%d left", n)
+		}
+		w.overTCP().allocate(1)
+	})
+}
+
+// A frame of 64 kB, a byte at a time: a stranger's ends with its header, a user's
+// after five seconds.
+func TestDribbledFrame(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		stranger, user := w.overTCP(), w.overTCP()
+		user.allocate(1)
+		header := []byte{0x40, 0, 0xff, 0xfc}
+		stranger.write(header)
+		stranger.wantEnd()
+		user.write(header)
+		for range 49 {
+			user.write([]byte{0})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if !w.alive() {
+			t.Error("a user's frame ended too early")
+		}
+		time.Sleep(time.Second)
+		user.wantEnd()
+		if a, b := metric(w.srv, "connections_ended", "frame_too_long"), metric(w.srv, "connections_ended", "slow_frame"); a != 1 || b != 1 {
+			t.Errorf("counted %d and %d, want 1 and 1", a, b)
+		}
+	})
+}
+
+// A guesser's connection is closed after some tries; somebody who knows the password
+// comes in from the same address.
+func TestGuesserIsPutOut(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		bad := w.overTCP()
+		bad.pass = "guess"
+		for range 20 {
+			if n := code(bad.request(stun.MethodAllocate, raw(stun.AttrRequestedTransport, 17, 0, 0, 0))); n != 401 {
+				t.Fatalf("a guess is answered %d", n)
+			}
+		}
+		bad.write(stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest),
+			stun.NewUsername(bad.user), stun.NewRealm(testRealm), stun.NewNonce(bad.nonce),
+			stun.NewLongTermIntegrity(bad.user, testRealm, bad.pass)).Raw)
+		bad.wantEnd()
+		if n := metric(w.srv, "connections_ended", "failed_logins"); n != 1 {
+			t.Errorf("counted %d", n)
+		}
+		w.overTCP().allocate(1)
+		w.overUDP().allocate(1)
+	})
+}
