@@ -161,26 +161,28 @@ func (s *sequence) send(a step) {
 func (s *sequence) channelData(a step) {
 	c, number, data := s.slot(a), channelNumber(a[4]), s.text(a[5])
 	msg := append(append(u16(number), u16(len(data))...), data...)
-	var want []output
-	if l := s.m.lease(c.endpoint); l != nil && !l.pending {
-		want = s.m.fromChannel(l, uint16(number), data)
-	}
+	n := 1 // messages that are whole
 	s.note("%v %v channel %x %q, %d", c.transport, c.addr, number, data, a[6]%16)
 	seg := 0
 	switch {
 	case a[6]%16 == 1: // it says that it is longer than it is
 		binary.BigEndian.PutUint16(msg[2:], uint16(len(data)+1+int(a[7])*256))
-		want = nil
+		n = 0
 	case a[6]%16 == 2:
-		msg, want = msg[:3], nil
+		msg, n = msg[:3], 0
 	case c.stream:
 		for len(msg)%4 != 0 {
 			msg = append(msg, 0)
 		}
 	case a[6]%16 < 8: // two come in one read
-		seg = len(msg)
+		seg, n = len(msg), 2
 		msg = append(msg, msg...)
-		want = append(want, want...)
+	}
+	var want []output
+	if l := s.m.lease(c.endpoint); l != nil && !l.pending {
+		for range n {
+			want = append(want, s.m.fromChannel(l, uint16(number), data)...)
+		}
 	}
 	s.want(want, s.fromClient(c, msg, seg, nil))
 }

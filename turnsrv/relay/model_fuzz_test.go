@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,11 +141,56 @@ func FuzzSequence(f *testing.F) {
 	for i := range uint64(40) {
 		f.Add(randomSequence(rand.New(rand.NewPCG(i, 8656))))
 	}
+	for _, steps := range stories {
+		f.Add(slices.Concat([]byte{1 | 16, 0}, slices.Concat(steps...)))
+	}
+	f.Add(slices.Concat([]byte{4<<5 | 16, 0}, slices.Concat(cappedStory...)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := run(data); err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Steps of the stories below, all of the first client.
+var (
+	dual        = []byte{0, 0, 0, 0, 8, 0, 32, 8} // both families
+	single      = []byte{0, 0, 0, 0, 8, 0, 0, 8}
+	bindIPv4    = []byte{10, 0, 0, 0, 0, 0, 8, 8}
+	bindIPv6    = []byte{10, 0, 0, 0, 1, 9, 8, 8}
+	dataToIPv4  = []byte{16, 0, 0, 0, 0, 5, 0, 0}
+	dataToIPv6  = []byte{16, 0, 0, 0, 1, 5, 0, 0}
+	releaseIPv4 = []byte{4, 0, 0, 0, 8, 1, 0, 8}
+	releaseIPv6 = []byte{4, 0, 0, 0, 8, 2, 0, 8}
+	holdOpens   = []byte{33, 6, 0, 0, 0, 0, 0, 0}
+	failOpens   = []byte{33, 3, 0, 0, 0, 0, 0, 0}
+	carryOut    = []byte{34, 0, 0, 0, 0, 0, 0, 0}
+	disconnect  = []byte{37, 0, 99, 0, 0, 0, 0, 0}
+	clock       = []byte{22, 3, 1, 0, 0, 0, 0, 0}
+)
+
+// stories are sequences that chance needs long for.
+var stories = [][][]byte{
+	{dual, bindIPv4, bindIPv6, dataToIPv4, dataToIPv6, releaseIPv4, dataToIPv4, dataToIPv6, releaseIPv4, releaseIPv6, dataToIPv6},
+	{holdOpens, dual, carryOut, failOpens, carryOut, bindIPv4, bindIPv6, dataToIPv4}, // IPv6 fails
+	{holdOpens, single, disconnect, failOpens, carryOut, single},                     // gone before its socket fails
+	{holdOpens, dual, carryOut, disconnect, carryOut, dual},                          // gone before its second one
+	{holdOpens, single, clock, single, carryOut, carryOut},                           // given up
+}
+
+// cappedStory: a second client, whose credential is for so many bytes and for relays
+// only, talks with the first one through both their allocations until its bytes end.
+var cappedStory = [][]byte{
+	single,
+	{0, 1, 0, 0, 8, 0, 0, 8},
+	{10, 1, 0, 0, 0, 192, 8, 8},
+	{6, 0, 0, 0, 0, 195, 0, 8},
+	{16, 1, 0, 0, 0, 5, 0, 0},
+	{13, 0, 0, 0, 5, 195, 0, 0},
+	{16, 1, 0, 0, 0, 5, 0, 0},
+	{13, 0, 0, 0, 5, 195, 0, 0},
+	{16, 1, 0, 0, 0, 4, 0, 0},
+	{10, 1, 0, 0, 1, 0, 8, 8},
 }
 
 func randomSequence(r *rand.Rand) []byte {

@@ -42,6 +42,7 @@ type endpoint struct {
 type user struct {
 	name, password, quota string
 	expires               int64
+	maxBytes              int // per allocation, both ways; 0: no end
 	relayOnly, revoked    bool
 }
 
@@ -52,6 +53,7 @@ type lease struct {
 	id       [12]byte
 	relays   [2]netip.AddrPort // public
 	pending  bool
+	relayed  int // bytes
 	created  time.Duration
 	expires  time.Duration
 	permits  map[netip.Addr]time.Duration
@@ -423,6 +425,15 @@ func (m *model) reachable(l *lease, peer netip.AddrPort) bool {
 	return !m.hairpin(peer.Addr()) && !l.owner.relayOnly && !m.denied(peer.Addr())
 }
 
+// take counts n bytes of data, unless the credential's are used up.
+func (l *lease) take(n int) bool {
+	if l.owner.maxBytes > 0 && l.relayed+n > l.owner.maxBytes {
+		return false
+	}
+	l.relayed += n
+	return true
+}
+
 func (l *lease) permitted(m *model, a netip.Addr) bool { return l.permits[a] > m.now }
 
 // output is one datagram or message that must come out.
@@ -439,7 +450,7 @@ type output struct {
 // toPeer says what comes of data that an allocation sends (RFC 8656 section 11.2).
 func (m *model) toPeer(l *lease, peer netip.AddrPort, data string, intact bool) []output {
 	f := family(peer.Addr())
-	if !l.relays[f].IsValid() || !l.permitted(m, peer.Addr()) || !m.reachable(l, peer) {
+	if !l.relays[f].IsValid() || !l.permitted(m, peer.Addr()) || !m.reachable(l, peer) || !l.take(len(data)) {
 		return nil
 	}
 	if other := m.relayAt(peer); other != nil {
@@ -459,7 +470,7 @@ func (m *model) fromChannel(l *lease, number uint16, data string) []output {
 
 // fromPeer is a datagram at a relayed address (sections 11.3 and 12.7).
 func (m *model) fromPeer(l *lease, peer netip.AddrPort, data string) []output {
-	if !l.permitted(m, peer.Addr()) || !m.reachable(l, peer) {
+	if !l.permitted(m, peer.Addr()) || !m.reachable(l, peer) || !l.take(len(data)) {
 		return nil
 	}
 	for n, c := range l.channels {

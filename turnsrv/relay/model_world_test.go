@@ -105,7 +105,7 @@ func (s *sequence) Lookup(name string, unix int64) relay.Login {
 		case unix >= u.expires:
 			v = relay.Expired
 		}
-		return relay.Login{Verdict: v, Passwords: []string{"former-" + u.password, u.password}, User: u.quota, RelayOnly: u.relayOnly}
+		return relay.Login{Verdict: v, Passwords: []string{"former-" + u.password, u.password}, User: u.quota, RelayOnly: u.relayOnly, MaxBytes: int64(u.maxBytes)}
 	}
 	return relay.Login{}
 }
@@ -146,7 +146,7 @@ func newSequence(kind, sizes byte, story *strings.Builder) *sequence {
 	s.users = []*user{
 		{name: "1800003600:alice", password: "a", quota: "alice", expires: 1_800_003_600},
 		{name: "1800086400:bob", password: "b", quota: "bob", expires: 1_800_086_400},
-		{name: "1800086400:carol", password: "c", quota: "carol", expires: 1_800_086_400, relayOnly: true},
+		{name: "1800086400:carol", password: "c", quota: "carol", expires: 1_800_086_400, relayOnly: true, maxBytes: 220},
 		{name: "1800086400:alice", password: "d", quota: "alice", expires: 1_800_086_400},
 	}
 	s.addClients()
