@@ -49,8 +49,8 @@ func (p path) by(transports ...string) bool {
 
 // client is one end of a call, in a room since it was made: a member or a browser's page.
 type client interface {
-	// call begins, if this is the client that has come second and does not begin by itself.
-	call() error
+	// call begins with the client that was there before, unless this one has begun by itself.
+	call(peer string) error
 	// connected waits until the data channel is open.
 	connected(ctx context.Context) error
 	// say sends bytes over the data channel, take waits for so many.
@@ -85,8 +85,10 @@ func meetWith(t *testing.T, first, second enterer, load int) (pair, path) {
 	ctx := patient(t)
 	p := pair{first(t.Name(), "alice"), nil}
 	p[1] = second(t.Name(), "bob")
+	callee, _, err := p[0].session(ctx)
+	must(t, err)
 	begin := time.Now()
-	must(t, p[1].call())
+	must(t, p[1].call(callee))
 	for _, c := range p {
 		must(t, c.connected(ctx))
 	}

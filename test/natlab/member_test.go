@@ -141,16 +141,12 @@ func (r trackReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// call begins with the member who is in the room already.
-func (m *member) call() error {
-	others := m.others()
-	if len(others) != 1 {
-		return fmt.Errorf("%d others in the room, want 1", len(others))
-	}
+// call offers. There may be others in the room: sessions whose welcome was lost on a bad line.
+func (m *member) call(peer string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.caller = true
-	if err := m.open(others[0].Peer); err != nil {
+	if err := m.open(peer); err != nil {
 		return err
 	}
 	return m.offer(nil)

@@ -51,7 +51,7 @@ func (p page) observe(ctx context.Context) error {
 	}`)
 }
 
-func (page) call() error { return nil }
+func (page) call(string) error { return nil }
 
 func (p page) connected(ctx context.Context) error {
 	return eventually(ctx, "the page's data channel is open", func() bool {
