@@ -1,11 +1,13 @@
 package socketio
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"rtcd/signaling"
 	"rtcd/signaling/dialect/socketio/engine"
@@ -78,5 +80,45 @@ func TestEasyrtcRoomsAreFull(t *testing.T) {
 		b.want("1")
 		a.post(`421["easyrtcCmd",{"msgType":"roomJoin","msgData":{"roomJoin":{"other":{"roomName":"other"}}}}]`)
 		a.want(`431[{"msgData":{"roomData":{"other":{"clientList":{`)
+	})
+}
+
+// FuzzEasyrtc: whatever an authenticated client says, it is answered or put out, and
+// nobody else notices.
+func FuzzEasyrtc(f *testing.F) {
+	for _, seed := range []string{
+		`{"msgType":"offer","msgData":{"sdp":"v=0"},"targetEasyrtcid":"x"}`, `{"msgType":"hangup","targetEasyrtcid":"x"}`,
+		`{"msgType":"roomJoin","msgData":{"roomJoin":{"a":{"roomName":"a"},"b":{"roomName":"b","roomParameter":{}}}}}`,
+		`{"msgType":"roomLeave","msgData":{"roomLeave":{"r":{"roomName":"r"}}}}`, `{"msgType":"getRoomList"}`, `{"msgType":"getIceConfig"}`,
+		`{"msgType":"setPresence","msgData":{"setPresence":{"show":"away","status":"x","type":{}}}}`, `{"msgType":"x","targetRoom":"r","msgData":null}`,
+		`{"msgType":"setRoomApiField","msgData":{"setRoomApiField":{"roomName":"r","field":{"k":[]}}}}`, `{"msgType":"setUserCfg","msgData":{"setUserCfg":{"p2pList":{}}}}`,
+		`{"msgType":"authenticate","msgData":{"apiVersion":"2","username":"u","easyrtcsid":"s","setPresence":{"show":"dnd"},"credential":{"a":1}}}`, `null`, `[]`, `"x"`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, message string) {
+		if strings.ContainsRune(message, 0x1e) || !utf8.ValidString(message) || !json.Valid([]byte(message)) {
+			return // another packet
+		}
+		w := newWorldOf(t, signaling.Options{Open: true, ICE: &mint{}}, Options{})
+		open := func() *poller {
+			p := &poller{w, "EIO=4&transport=polling"}
+			p.query += "&sid=" + sid.FindStringSubmatch(p.get())[1]
+			p.post("40\x1e" + authenticate)
+			return p
+		}
+		p, other := open(), open()
+		p.post(`421["easyrtcCmd",` + message + "]\x1e" + `422["easyrtcMsg",` + message + "]\x1e" + `423["easyrtcAuth",` + message + `]`)
+		for heard := ""; !strings.Contains(heard, "433[") && heard != "1"; heard = p.get() {
+			if strings.Contains(heard, `"code":`) {
+				t.Fatalf("neither answered nor told of the end: %s", heard)
+			}
+		}
+		other.post(`421["easyrtcCmd",{"msgType":"getRoomList"}]`)
+		for heard := ""; !strings.Contains(heard, `431[{"msgData":{"roomList":`); heard = other.get() {
+			if strings.Contains(heard, `"code":`) {
+				t.Fatalf("the other is put out: %s", heard)
+			}
+		}
 	})
 }
