@@ -67,15 +67,24 @@ type running struct {
 	roots   *x509.CertPool
 	signals chan os.Signal
 	ended   chan error
+	clients []io.Closer // who would have the end wait for their close frames
 }
 
 func startApp(t *testing.T, log io.Writer) *running {
 	t.Helper()
+	return startWith(t, log, "", func(*app) {})
+}
+
+// startWith starts an app with more configuration, and changed before it serves.
+func startWith(t *testing.T, log io.Writer, more string, change func(*app)) *running {
+	t.Helper()
 	t.Setenv("STATE_DIRECTORY", t.TempDir())
-	a, err := newApp(t.Context(), loadText(t, loopback(t)), slog.New(slog.NewTextHandler(log, nil)))
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a, err := newApp(t.Context(), loadText(t, loopback(t)+more), logger)
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(a)
 	cert, err := a.tls.GetCertificate(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -87,10 +96,19 @@ func startApp(t *testing.T, log io.Writer) *running {
 	return r
 }
 
-// end interrupts the process and wants that it leaves nothing behind.
+// end interrupts the process.
 func (r *running) end() {
 	r.t.Helper()
+	for _, c := range r.clients {
+		c.Close()
+	}
 	r.signals <- os.Interrupt
+	r.wantEnded()
+}
+
+// wantEnded waits for the process to end, and wants that it leaves nothing behind.
+func (r *running) wantEnded() {
+	r.t.Helper()
 	if err := <-r.ended; err != nil {
 		r.t.Error(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -62,7 +63,7 @@ func (s *scripts) inFront(folder string, next http.Handler) http.Handler {
 
 func (s *scripts) serve(w http.ResponseWriter, r *http.Request, name, kind string) {
 	info, err := s.root.Stat(name)
-	if err != nil || !info.Mode().IsRegular() {
+	if !fs.ValidPath(name) || err != nil || !info.Mode().IsRegular() {
 		http.NotFound(w, r)
 		return
 	}
