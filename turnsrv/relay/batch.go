@@ -59,3 +59,12 @@ func (b *Batch) toPeer(s *Socket, peer netip.AddrPort, body []byte, dontFragment
 }
 
 func (b *Batch) drop(r Reason) { b.Counts.Drops[r]++ }
+
+// dropAll counts each of the datagrams of seg bytes that one read brought.
+func (b *Batch) dropAll(r Reason, buf []byte, seg int) {
+	n := 1
+	if len(buf) > seg {
+		n = (len(buf) + seg - 1) / seg
+	}
+	b.Counts.Drops[r] += uint64(n)
+}

@@ -151,13 +151,13 @@ func (t *Table) HandlePeer(now Now, s *Socket, peer netip.AddrPort, buf []byte, 
 	}
 	a := s.state.alloc.Load()
 	if a == nil || !a.live(now) {
-		b.drop(NoAllocation)
+		b.dropAll(NoAllocation, buf, seg)
 		return
 	}
 	p := t.policy.Load()
 	in := inbound{now: now, policy: p, alloc: a, peer: peer}
 	if why, ok := in.admit(t); !ok {
-		b.drop(why)
+		b.dropAll(why, buf, seg)
 		return
 	}
 	for len(buf) > seg {

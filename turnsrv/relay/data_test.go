@@ -189,6 +189,20 @@ func TestSegments(t *testing.T) {
 	}
 }
 
+// Of datagrams that came joined and go no further each one counts.
+func TestDroppedSegmentsCountEach(t *testing.T) {
+	w := newWorld(t)
+	c := w.caller("alice", "11.22.33.101:1000")
+	c.mustAllocate()
+	for bytes, want := range map[string]uint64{"aaaabbbbcc": 3, "aaaabbbb": 2, "aaaa": 1, "": 1} {
+		w.flush()
+		w.table.HandlePeer(w.now, w.socket(c.relay), peerA, []byte(bytes), 4, &w.batch)
+		if n := w.batch.Counts.Drops[NoPermission]; n != want {
+			t.Errorf("%d drops for %q in segments of 4, want %d", n, bytes, want)
+		}
+	}
+}
+
 // Two clients of this relay reach each other in process, also through the external
 // address of a NATed server.
 func TestRelayToRelay(t *testing.T) {
