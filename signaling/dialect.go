@@ -10,7 +10,7 @@ import (
 
 // OriginAllowed says whether the page that sent r may speak to the hub: the rule of
 // Options.Origins, under which a missing Origin is no page.
-func (h *Hub) OriginAllowed(r *http.Request) bool { return originAllowed(h.o.Origins, r) }
+func (h *Hub) OriginAllowed(r *http.Request) bool { return originAllowed(*h.origins.Load(), r) }
 
 // Address is the address of the client that sent r, as Hello wants it.
 func (h *Hub) Address(r *http.Request) string { return h.o.Address(r) }

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rtcd/creds"
@@ -31,6 +32,9 @@ type Hub struct {
 	wg      sync.WaitGroup // readers and writers of sockets
 	lot     lot
 
+	origins atomic.Pointer[[]string] // see SetOrigins
+	members atomic.Int64             // see SetMembers
+
 	mu       sync.Mutex // guards the following
 	draining bool
 	retry    time.Duration
@@ -46,12 +50,15 @@ func New(o Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Hub{
+	h := &Hub{
 		o: o, log: o.Log, metrics: newMetrics(o.Metrics), agenda: newAgenda(),
 		resumer:  newResumer(o.Key),
 		sessions: map[string]*Session{}, tenants: map[string]*tenancy{}, sockets: map[*socket]struct{}{},
 		bans: map[string]time.Time{},
-	}, nil
+	}
+	h.SetOrigins(o.Origins)
+	h.SetMembers(o.Limits.Members)
+	return h, nil
 }
 
 // Run keeps the hub's time until ctx is done, then closes what is open and returns
@@ -262,7 +269,7 @@ func (h *Hub) welcome(s *Session, generation uint64, resumed bool) *Event {
 	return &Event{
 		Type: TypeWelcome, Peer: s.member.ID, User: s.member.User,
 		Welcome: &Welcome{
-			Server: h.o.Server, Keep: int(h.o.Keep / time.Second), Resumed: resumed, Limits: h.o.Limits,
+			Server: h.o.Server, Keep: int(h.o.Keep / time.Second), Resumed: resumed, Limits: h.limits(),
 			Resume: h.resumer.sign(s.member.ID, generation),
 		},
 	}

@@ -38,7 +38,8 @@ const reuse = time.Minute
 type purse struct {
 	servers *ICEServers
 	minted  time.Time
-	revoked int // times
+	stale   bool // to be minted anew before it is handed out again
+	revoked int  // times
 }
 
 // open returns servers and the whole seconds they are still good for, minting
@@ -47,9 +48,9 @@ func (p *purse) open(now time.Time, ice ICE, peer string) (*ICEServers, int) {
 	if ice == nil {
 		return nil, 0
 	}
-	if p.servers == nil || now.Sub(p.minted) >= min(reuse, p.servers.TTL/2) {
+	if p.servers == nil || p.stale || now.Sub(p.minted) >= min(reuse, p.servers.TTL/2) {
 		servers := ice.Mint(p.user(peer))
-		p.servers, p.minted = &servers, now
+		p.servers, p.minted, p.stale = &servers, now, false
 	}
 	left := p.servers.TTL - now.Sub(p.minted)
 	return p.servers, int((left + time.Second - 1) / time.Second)
@@ -75,7 +76,12 @@ func (p *purse) user(peer string) string {
 
 // due is when the next ones should be pushed; zero is never.
 func (p *purse) due() time.Time {
-	if p.servers == nil || p.servers.TTL <= 0 {
+	switch {
+	case p.servers == nil:
+		return time.Time{}
+	case p.stale:
+		return p.minted
+	case p.servers.TTL <= 0:
 		return time.Time{}
 	}
 	return p.minted.Add(p.servers.TTL / 2)

@@ -94,7 +94,7 @@ func (h *Hub) refuses(r *http.Request) (status int, reason string) {
 	switch {
 	case h.isDraining():
 		return http.StatusServiceUnavailable, "draining"
-	case !originAllowed(h.o.Origins, r):
+	case !originAllowed(*h.origins.Load(), r):
 		return http.StatusForbidden, "origin"
 	case len(offered) > 0 && !slices.Contains(offered, Subprotocol):
 		return http.StatusBadRequest, "subprotocol"

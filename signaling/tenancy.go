@@ -13,7 +13,8 @@ import (
 // Locks are taken in this order: Session.recv, tenancy.mu, Session.mu; those of
 // the hub's map and of the agenda last.
 type tenancy struct {
-	hub *Hub
+	hub   *Hub
+	crowd bool // its rooms hold any number of members
 	slot
 	sessions int // guarded by the hub's mu
 
@@ -25,13 +26,13 @@ type tenancy struct {
 
 func newTenancy(h *Hub, hello *Hello) *tenancy {
 	rules := Rules{
-		Members: h.o.Limits.Members, Rooms: h.o.Limits.Rooms, Presence: h.o.Limits.PresenceBytes,
+		Members: h.limits().Members, Rooms: h.o.Limits.Rooms, Presence: h.o.Limits.PresenceBytes,
 		Keep: h.o.Keep, Open: hello.Direct,
 	}
 	if hello.Crowd {
 		rules.Members = math.MaxInt32
 	}
-	x := &tenancy{hub: h, tenant: NewTenant(hello.Tenant, rules)}
+	x := &tenancy{hub: h, crowd: hello.Crowd, tenant: NewTenant(hello.Tenant, rules)}
 	x.slot.item = x
 	return x
 }
