@@ -77,7 +77,7 @@ func configure(t *testing.T, limits settings) string {
 		"tls":       settings{"mode": "files", "cert_file": world.certFile, "key_file": world.keyFile},
 		"turn":      settings{"secret_file": secret("turn"), "external_ip": world.hosts[turnHost].String(), "limits": all},
 		"signaling": settings{"token_secret_file": secret("token")},
-		"log":       settings{"level": "debug", "format": "text"},
+		"log":       settings{"level": "info", "format": "text"},
 	}, "", "  ")
 	must(t, err)
 	path := filepath.Join(dir, "config.yaml")
