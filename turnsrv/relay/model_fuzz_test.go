@@ -166,6 +166,7 @@ var (
 	failOpens   = []byte{33, 3, 0, 0, 0, 0, 0, 0}
 	carryOut    = []byte{34, 0, 0, 0, 0, 0, 0, 0}
 	disconnect  = []byte{37, 0, 99, 0, 0, 0, 0, 0}
+	halfway     = []byte{22, 8, 0, 0, 0, 0, 0, 0} // 301 s without the server's clock
 	clock       = []byte{22, 3, 1, 0, 0, 0, 0, 0}
 )
 
@@ -175,6 +176,7 @@ var stories = [][][]byte{
 	{holdOpens, dual, carryOut, failOpens, carryOut, bindIPv4, bindIPv6, dataToIPv4}, // IPv6 fails
 	{holdOpens, single, disconnect, failOpens, carryOut, single},                     // gone before its socket fails
 	{holdOpens, dual, carryOut, disconnect, carryOut, dual},                          // gone before its second one
+	{single, bindIPv4, halfway, bindIPv4, halfway, dataToIPv4},                       // no clock has told that it expired
 	{holdOpens, single, clock, single, carryOut, carryOut},                           // given up
 }
 
