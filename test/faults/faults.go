@@ -65,6 +65,9 @@ var faults = []fault{
 	{"a changed policy leaves flows alone", core, "FuzzSequence", []change{
 		{core + "/data.go", "if got := v.Load(); got>>verdictBits == p.gen {", "if got := v.Load(); got != 0 {"},
 	}},
+	{"the bytes of a credential never end", core, "FuzzSequence", []change{
+		{core + "/allocation.go", "if a.maxBytes > 0 && ", "if a.maxBytes < 0 && "},
+	}},
 	{"an expired credential makes allocations", core, "FuzzSequence", []change{
 		{core + "/auth.go", "if r.login.Verdict != Valid {", "if r.login.Verdict != Valid && r.login.Verdict != Expired {"},
 	}},
