@@ -4,11 +4,12 @@ import "time"
 
 // Config is the whole configuration. The field tags are its contract: yaml is
 // the key, jsonschema_description what schema and `config env` say about it,
-// secret keeps a value out of every output.
+// secret keeps a value out of every output, reload:"restart" marks a key, or all of
+// a section, that a running process cannot take anew.
 type Config struct {
-	Domain    string    `yaml:"domain" jsonschema_description:"Public host name or IP address that clients use; empty means this machine's address."`
+	Domain    string    `yaml:"domain" reload:"restart" jsonschema_description:"Public host name or IP address that clients use; empty means this machine's address."`
 	Check     Access    `yaml:"check" jsonschema_description:"Who may run the test of the check page: token = the bearer of a join token, open = everybody, with credentials of 60 s that only reach this relay itself."`
-	Listen    Listen    `yaml:"listen" jsonschema_description:"Addresses to listen on, each one or a list; empty means off."`
+	Listen    Listen    `yaml:"listen" reload:"restart" jsonschema_description:"Addresses to listen on, each one or a list; empty means off."`
 	TLS       TLS       `yaml:"tls" jsonschema_description:"Certificates for https and turns."`
 	Turn      Turn      `yaml:"turn" jsonschema_description:"The STUN and TURN relay."`
 	Signaling Signaling `yaml:"signaling" jsonschema_description:"The WebSocket hub."`
@@ -27,27 +28,27 @@ type Listen struct {
 
 // TLS says where certificates come from.
 type TLS struct {
-	Mode     TLSMode `yaml:"mode" jsonschema_description:"auto = files where cert_file is given, acme for a public domain, else self-signed; or acme, files, self-signed, off."`
-	Email    string  `yaml:"email" jsonschema_description:"Contact for the certificate authority (acme)."`
+	Mode     TLSMode `yaml:"mode" reload:"restart" jsonschema_description:"auto = files where cert_file is given, acme for a public domain, else self-signed; or acme, files, self-signed, off."`
+	Email    string  `yaml:"email" reload:"restart" jsonschema_description:"Contact for the certificate authority (acme)."`
 	CertFile string  `yaml:"cert_file" jsonschema_description:"PEM file with the certificate and its chain (files)."`
 	KeyFile  string  `yaml:"key_file" jsonschema_description:"PEM file with the private key (files)."`
 }
 
 // Turn is the relay.
 type Turn struct {
-	Realm            string           `yaml:"realm" jsonschema_description:"Realm of the credentials; empty means the domain, or rtcd."`
+	Realm            string           `yaml:"realm" reload:"restart" jsonschema_description:"Realm of the credentials; empty means the domain, or rtcd."`
 	Secrets          List[string]     `yaml:"secrets" secret:"true" jsonschema_description:"Shared secrets of TURN REST credentials: the first signs, all verify."`
 	SecretFile       string           `yaml:"secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
-	AllowShortSecret bool             `yaml:"allow_short_secret" jsonschema_description:"Admit secrets of fewer than 32 bytes, which can be guessed offline."`
+	AllowShortSecret bool             `yaml:"allow_short_secret" reload:"restart" jsonschema_description:"Admit secrets of fewer than 32 bytes, which can be guessed offline."`
 	APIKeys          List[string]     `yaml:"api_keys" secret:"true" jsonschema_description:"Keys with which other programs may ask for credentials at /turn and /api/v1/ice-servers; empty means off."`
 	APIKeyFile       string           `yaml:"api_key_file" jsonschema_description:"File with those keys, one per line."`
 	ExternalIP       List[ExternalIP] `yaml:"external_ip" jsonschema_description:"Address that relayed traffic comes from, as the world sees it: auto = the default route's, an IP, dns:NAME, or a list with one per family."`
 	RelayPorts       PortRange        `yaml:"relay_ports" jsonschema_description:"UDP ports of relayed addresses, first-last."`
 	PortRest         Duration         `yaml:"port_rest" jsonschema_description:"How long a relay port rests after use; 0 = not at all."`
 	CredentialTTL    Duration         `yaml:"credential_ttl" jsonschema_description:"Lifetime of the credentials that rtcd hands out."`
-	Coalesce         Duration         `yaml:"coalesce" jsonschema_description:"Longest pause of a worker under moderate load, at most 200us: less CPU for more latency; 0 = none. Linux only."`
+	Coalesce         Duration         `yaml:"coalesce" reload:"restart" jsonschema_description:"Longest pause of a worker under moderate load, at most 200us: less CPU for more latency; 0 = none. Linux only."`
 	StrictExpiry     bool             `yaml:"strict_expiry" jsonschema_description:"End allocations when their credential expires, instead of letting them finish."`
-	UDP              UDP              `yaml:"udp" jsonschema_description:"Ways to save system calls, on Linux; each gives way by itself where the kernel refuses."`
+	UDP              UDP              `yaml:"udp" reload:"restart" jsonschema_description:"Ways to save system calls, on Linux; each gives way by itself where the kernel refuses."`
 	Peers            Peers            `yaml:"peers" jsonschema_description:"Whom clients may reach through the relay; allow is looked at first."`
 	Limits           TurnLimits       `yaml:"limits" jsonschema_description:"Bounds of the relay; 0 = unlimited."`
 }
@@ -76,19 +77,19 @@ type TurnLimits struct {
 	Channels               Count   `yaml:"channels" jsonschema_description:"Channels of one allocation."`
 	UnauthenticatedPerIP   Rate    `yaml:"unauthenticated_per_ip" jsonschema_description:"Error answers over UDP to requests without a valid password, per address."`
 	FailedLoginsPerIP      Rate    `yaml:"failed_logins_per_ip" jsonschema_description:"Answers to wrong passwords, per address."`
-	ConnectionsPerIP       Count   `yaml:"connections_per_ip" jsonschema_description:"TCP, TLS and DTLS connections of one address."`
+	ConnectionsPerIP       Count   `yaml:"connections_per_ip" reload:"restart" jsonschema_description:"TCP, TLS and DTLS connections of one address."`
 }
 
 // Signaling is the hub.
 type Signaling struct {
-	Auth            Auth            `yaml:"auth" jsonschema_description:"token = members need a join token, none = everybody may join."`
+	Auth            Auth            `yaml:"auth" reload:"restart" jsonschema_description:"token = members need a join token, none = everybody may join."`
 	Public          bool            `yaml:"public" jsonschema_description:"With auth none: hand out credentials that reach any peer, not only this relay itself."`
 	TokenSecrets    List[string]    `yaml:"token_secrets" secret:"true" jsonschema_description:"Secrets of join tokens: the first signs, all verify."`
 	TokenSecretFile string          `yaml:"token_secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
 	Origins         List[Origin]    `yaml:"origins" jsonschema_description:"Web origins whose pages may connect: self, * or https://host."`
 	MaxMembers      Count           `yaml:"max_members" jsonschema_description:"Members of one room; 0 = unlimited."`
-	Limits          SignalingLimits `yaml:"limits" jsonschema_description:"Bounds of one member; 0 = unlimited."`
-	Dialects        Dialects        `yaml:"dialects" jsonschema_description:"The protocols of other systems, which their own clients speak here."`
+	Limits          SignalingLimits `yaml:"limits" reload:"restart" jsonschema_description:"Bounds of one member; 0 = unlimited."`
+	Dialects        Dialects        `yaml:"dialects" reload:"restart" jsonschema_description:"The protocols of other systems, which their own clients speak here."`
 }
 
 // Dialects are the protocols that the hub speaks besides its own.
@@ -123,7 +124,7 @@ type Drain struct {
 // Log is the log.
 type Log struct {
 	Level  LogLevel  `yaml:"level" jsonschema_description:"debug, info, warn or error."`
-	Format LogFormat `yaml:"format" jsonschema_description:"auto = text on a terminal, else json; or text, json."`
+	Format LogFormat `yaml:"format" reload:"restart" jsonschema_description:"auto = text on a terminal, else json; or text, json."`
 }
 
 // Default returns the configuration of an empty file.

@@ -41,10 +41,23 @@ func Example(s Sample) []byte {
 	if err := exampleTemplate.Execute(&b, s); err != nil { // only for a broken template
 		panic(err)
 	}
+	c := Default()
+	live := map[string]bool{}
+	for _, f := range Fields(&c) {
+		live[f.Path] = f.Live
+	}
 	var aligned bytes.Buffer
+	var section []string
 	for line := range strings.Lines(b.String()) {
 		if key, comment, ok := strings.Cut(line, " # "); ok {
 			line = fmt.Sprintf("%-*s # %s", commentColumn, strings.TrimRight(key, " "), comment)
+		}
+		if name, _, ok := strings.Cut(strings.TrimLeft(line, " "), ":"); ok && !strings.HasPrefix(name, "#") {
+			depth := (len(line) - len(strings.TrimLeft(line, " "))) / 2
+			section = append(section[:depth], name)
+			if known, ok := live[strings.Join(section, ".")]; ok && !known {
+				line = strings.TrimRight(line, "\n") + restartMark
+			}
 		}
 		aligned.WriteString(line)
 	}
@@ -52,3 +65,6 @@ func Example(s Sample) []byte {
 }
 
 const commentColumn = 36
+
+// restartMark follows the comment of a key that a reload cannot change.
+const restartMark = " (restart)\n"

@@ -14,6 +14,7 @@ type Field struct {
 	Path   string // turn.limits.channels
 	Doc    string
 	Secret bool
+	Live   bool          // a running process takes a new value
 	value  reflect.Value // addressable
 }
 
@@ -31,21 +32,22 @@ func (f Field) Text() string { return textOf(f.value) }
 // Fields lists every key of c in the order of the file. The Fields point into c.
 func Fields(c *Config) []Field {
 	var list []Field
-	collect(&list, "", reflect.ValueOf(c).Elem())
+	collect(&list, "", true, reflect.ValueOf(c).Elem())
 	return list
 }
 
-func collect(list *[]Field, prefix string, v reflect.Value) {
+func collect(list *[]Field, prefix string, live bool, v reflect.Value) {
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
 		path := join(prefix, tag.Get("yaml"))
+		live := live && tag.Get("reload") != "restart"
 		if isSection(v.Field(i).Type()) {
-			collect(list, path, v.Field(i))
+			collect(list, path, live, v.Field(i))
 			continue
 		}
 		*list = append(*list, Field{
 			Path: path, Doc: tag.Get("jsonschema_description"),
-			Secret: tag.Get("secret") == "true", value: v.Field(i),
+			Secret: tag.Get("secret") == "true", Live: live, value: v.Field(i),
 		})
 	}
 }

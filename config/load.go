@@ -42,6 +42,7 @@ func (p Provenance) String() string {
 type Loaded struct {
 	Config
 	File     string                // "" for none
+	Data     []byte                // its contents
 	From     map[string]Provenance // by path; a key that is missing has its default
 	Warnings []string              // what works, but should be looked at
 }
@@ -58,7 +59,7 @@ func Load(in Input) (*Loaded, error) {
 		in.Data = data
 	}
 	l := &loader{
-		Loaded: Loaded{Config: Default(), File: in.File, From: map[string]Provenance{}},
+		Loaded: Loaded{Config: Default(), File: in.File, Data: in.Data, From: map[string]Provenance{}},
 		data:   in.Data,
 
 		secretLines: map[int]bool{},

@@ -50,6 +50,16 @@ func (l *loader) readSecretFiles() {
 	}
 }
 
+// SecretFiles lists the files that secrets were read from, as paths that can be opened.
+func (l *Loaded) SecretFiles() (names []string) {
+	for _, s := range l.secretFiles() {
+		if s.file != "" {
+			names = append(names, l.Resolve(s.filePath, s.file))
+		}
+	}
+	return names
+}
+
 func (l *loader) holdsSecret() bool {
 	for _, f := range l.fields {
 		if f.Secret && l.From[f.Path].Line > 0 && f.Text() != "" {

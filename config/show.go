@@ -18,7 +18,7 @@ func (l *Loaded) Rows() []Row {
 			rows[i].From = p.String()
 		}
 		if f.Secret && rows[i].Value != "" {
-			rows[i].Value = "********"
+			rows[i].Value = masked(rows[i].Value)
 		}
 	}
 	return rows
