@@ -100,7 +100,7 @@ func localAddresses() (out []netip.Addr) {
 // and what nobody else wants is the pages'.
 func (d *dialects) route(mux *http.ServeMux, pages http.Handler) {
 	if d.socketio != nil {
-		gateway := d.scripts.inFront("socket.io", unhurried(d.socketio))
+		gateway := d.scripts.inFront("socket.io", d.socketio)
 		mux.Handle("/socket.io", gateway) // or it would be redirected, and a POST become a GET
 		mux.Handle("/socket.io/", gateway)
 		mux.Handle("/easyrtc/", d.scripts.inFront("easyrtc", http.NotFoundHandler()))
@@ -128,19 +128,6 @@ func (d *dialects) route(mux *http.ServeMux, pages http.Handler) {
 			return
 		}
 		pages.ServeHTTP(w, r)
-	})
-}
-
-// unhurried serves requests that are answered when there is something to say: the
-// deadline for reading one would end it.
-func unhurried(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			control := http.NewResponseController(w)
-			control.SetReadDeadline(time.Time{})
-			control.SetWriteDeadline(time.Time{}) // the gateway sets its own
-		}
-		h.ServeHTTP(w, r)
 	})
 }
 
