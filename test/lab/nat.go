@@ -90,6 +90,10 @@ func (n *Net) behind(g *gateway, name string, subnet [3]byte) (*Node, error) {
 	n.nodes = append(n.nodes, g.next)
 	return g.next, firstError(
 		func() error { return sysctl(g.ns, "net.ipv4.ip_forward=1") },
+		// Else a browser there would see its network change when the link-local address comes up, and drop what it loads.
+		func() error {
+			return sysctl(g.next.ns, "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+		},
 		func() error {
 			return g.ip("link", "add", inside, "type", "veth", "peer", "name", outside, "netns", g.next.ns)
 		},
