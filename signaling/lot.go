@@ -8,7 +8,10 @@ import (
 // descriptor returns access to the system's socket under conn, or nil if there is none
 // that a lot could watch.
 func descriptor(conn net.Conn) syscall.Conn {
-	for lotWorks {
+	if !lotWorks {
+		return nil
+	}
+	for {
 		switch c := conn.(type) {
 		case syscall.Conn:
 			return c
@@ -18,5 +21,4 @@ func descriptor(conn net.Conn) syscall.Conn {
 			return nil
 		}
 	}
-	return nil
 }
