@@ -167,6 +167,7 @@ var (
 	carryOut    = []byte{34, 0, 0, 0, 0, 0, 0, 0}
 	disconnect  = []byte{37, 0, 99, 0, 0, 0, 0, 0}
 	halfway     = []byte{22, 8, 0, 0, 0, 0, 0, 0} // 301 s without the server's clock
+	unseen      = []byte{22, 7, 0, 0, 0, 0, 0, 0} // 299 s likewise
 	clock       = []byte{22, 3, 1, 0, 0, 0, 0, 0}
 )
 
@@ -176,7 +177,7 @@ var stories = [][][]byte{
 	{holdOpens, dual, carryOut, failOpens, carryOut, bindIPv4, bindIPv6, dataToIPv4}, // IPv6 fails
 	{holdOpens, single, disconnect, failOpens, carryOut, single},                     // gone before its socket fails
 	{holdOpens, dual, carryOut, disconnect, carryOut, dual},                          // gone before its second one
-	{single, bindIPv4, halfway, bindIPv4, halfway, dataToIPv4},                       // no clock has told that it expired
+	{single, bindIPv4, halfway, bindIPv4, unseen, dataToIPv4},                        // no clock has told that it expired
 	{holdOpens, single, clock, single, carryOut, carryOut},                           // given up
 }
 
