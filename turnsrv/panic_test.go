@@ -189,6 +189,7 @@ func TestPanicLosesNoPort(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		c := w.overTCP()
 		c.allocate(1)
+		synctest.Wait() // the event of it is told
 		r := w.srv.takeRound()
 		events := len(w.ev.list)
 		other := relay.Client{Addr: netip.AddrPortFrom(fakeClient, 5), Local: fakeServer, Transport: relay.UDP}

@@ -297,7 +297,9 @@ func TestNoStaleBytes(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(3, 3))
 	messages := [][]byte{
-		{0x40, 0, 0, 3, 1, 2, 3, 0}, {0x40, 0, 0, 9, 1, 2, 3}, {0x40, 0, 0xff, 0xff},
+		{0x40, 0, 0, 3, 1, 2, 3, 0},
+		{0x40, 0, 0, 9, 1, 2, 3},
+		{0x40, 0, 0xff, 0xff},
 		c.message(stun.MethodAllocate, attrs{udpTransport}).Raw,
 		c.message(stun.MethodRefresh, attrs{lifetime(600)}).Raw,
 		c.message(stun.MethodCreatePermission, attrs{xor(stun.AttrXORPeerAddress, peerB)}).Raw,
