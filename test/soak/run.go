@@ -320,20 +320,29 @@ func (l *load) account(r *Report, grown counters) {
 	}
 }
 
-// release ends all allocations and notes what the server has left of them.
+// patience is how long the server may take to close what was released.
+const patience = 20 * time.Second
+
+// release ends all allocations and notes what the server has left of them in the end.
 func (l *load) release(ctx context.Context, r *Report, idle counters) error {
 	if err := each(l.parties, func(p *party) error { return p.client.Refresh(0) }); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
-	text, err := l.Metrics(ctx)
-	if err != nil {
-		return err
+	r.Idle = newSample(0, idle)
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		text, err := l.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		now := counters{}
+		parseMetrics(text, now)
+		r.Left = now["rtcd_turn_allocations"] - idle["rtcd_turn_allocations"]
+		r.Released = newSample(0, now)
+		released := r.Left <= 0 && r.Released.Descriptors <= r.Idle.Descriptors+mayGrowDescriptors
+		if released || time.Now().After(deadline) {
+			return nil
+		}
 	}
-	now := counters{}
-	parseMetrics(text, now)
-	r.Left = now["rtcd_turn_allocations"] - idle["rtcd_turn_allocations"]
-	r.Idle, r.Released = newSample(0, idle), newSample(0, now)
-	return nil
 }
 
 func (l *load) close() {
