@@ -174,6 +174,7 @@ var (
 // stories are sequences that chance needs long for.
 var stories = [][][]byte{
 	{dual, bindIPv4, bindIPv6, dataToIPv4, dataToIPv6, releaseIPv4, dataToIPv4, dataToIPv6, releaseIPv4, releaseIPv6, dataToIPv6},
+	{{0, 0, 0, 0, 8, 0, 2, 8}, {0, 1, 0, 0, 8, 0, 0, 0}, {0, 1, 0, 0, 8, 0, 0, 8}},   // a pair, and the other client takes its token
 	{holdOpens, dual, carryOut, failOpens, carryOut, bindIPv4, bindIPv6, dataToIPv4}, // IPv6 fails
 	{holdOpens, single, disconnect, failOpens, carryOut, single},                     // gone before its socket fails
 	{holdOpens, dual, carryOut, disconnect, carryOut, dual},                          // gone before its second one
