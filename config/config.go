@@ -24,6 +24,8 @@ type Listen struct {
 	Turn  List[Address] `yaml:"turn" jsonschema_description:"STUN and TURN over UDP and TCP."`
 	Turns List[Address] `yaml:"turns" jsonschema_description:"TURN over TLS (TCP) and DTLS (UDP)."`
 	Admin List[Address] `yaml:"admin" jsonschema_description:"Health, metrics and profiles: a loopback address or unix:/path, never a public one."`
+
+	TrustedProxies List[Network] `yaml:"trusted_proxies" jsonschema_description:"Addresses or prefixes of proxies in front of https and http, whose X-Forwarded-For is believed; empty means nobody's."`
 }
 
 // TLS says where certificates come from.

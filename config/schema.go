@@ -126,6 +126,11 @@ func (PeerRule) JSONSchema() *jsonschema.Schema {
 	return pattern(`^(recommended|[0-9a-fA-F:.]+(/\d{1,3})?)$`, "10.0.0.0/8")
 }
 
+// JSONSchema describes a network.
+func (Network) JSONSchema() *jsonschema.Schema {
+	return pattern(`^[0-9a-fA-F:.]+(/\d{1,3})?$`, "10.0.0.0/8")
+}
+
 // JSONSchema describes a web origin.
 func (Origin) JSONSchema() *jsonschema.Schema {
 	return pattern(`^(self|\*|https?://[^/]+)$`, "self")

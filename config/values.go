@@ -315,19 +315,35 @@ func (p *PeerRule) UnmarshalText(s []byte) error {
 		*p = rule
 		return nil
 	}
-	if addr, err := netip.ParseAddr(string(s)); err == nil && addr.Zone() == "" {
-		*p = PeerRule(netip.PrefixFrom(addr, addr.BitLen()).String())
-		return nil
+	prefix, err := parsePrefix(string(s), "an address, a prefix like 10.0.0.0/8, or recommended")
+	if err == nil {
+		*p = PeerRule(prefix.String())
 	}
-	prefix, err := netip.ParsePrefix(string(s))
+	return err
+}
+
+// parsePrefix takes an address for the prefix of only itself.
+func parsePrefix(s, want string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(s)
 	if err != nil {
-		return fmt.Errorf("%q is not an address, a prefix like 10.0.0.0/8, or recommended", s)
+		return prefix, fmt.Errorf("%q is not %s", s, want)
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return fmt.Errorf("%q has bits set after its prefix; did you mean %q?", s, masked)
+		return prefix, fmt.Errorf("%q has bits set after its prefix; did you mean %q?", s, masked)
 	}
-	*p = PeerRule(prefix.String())
-	return nil
+	return prefix, nil
+}
+
+// Network is an address or a prefix.
+type Network struct{ netip.Prefix }
+
+// UnmarshalText parses s.
+func (n *Network) UnmarshalText(s []byte) (err error) {
+	n.Prefix, err = parsePrefix(string(s), "an address or a prefix like 10.0.0.0/8")
+	return err
 }
 
 // Prefix returns the prefix, unless the rule is the word recommended.

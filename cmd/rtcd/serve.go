@@ -206,7 +206,7 @@ func (a *app) newHub(resumeKey []byte) (err error) {
 	a.hub, err = signaling.New(signaling.Options{
 		Auth: a.tokens, Open: c.Signaling.Auth == config.AuthNone,
 		Origins: origins, ICE: a.minter, Key: resumeKey,
-		Limits: hubLimits(c), Log: a.log, Metrics: a.registry,
+		Limits: hubLimits(c), Log: a.log, Metrics: a.registry, Address: clientAddress(c.Listen.TrustedProxies),
 	})
 	if err != nil {
 		return err
