@@ -16,7 +16,7 @@ import {canShareScreen, chooseDevice, listDevices, openCamera, openDevices, open
 import {byId, fill, h, icon} from './dom.js';
 import {drawOver, expiry} from './frame.js';
 import {has, onLanguage, t} from './i18n.js';
-import {claims, inviteLink, isLocal, paths, problemOfToken, query, rememberedName, rememberName, room, token} from './session.js';
+import {claims, inviteLink, isLocal, paths, problemOfToken, query, rememberedName, rememberName, room, token, whenLeft} from './session.js';
 import {copy, initShell} from './shell.js';
 import {Tile} from './tile.js';
 
@@ -347,7 +347,7 @@ function wireControls() {
     tile.unmute();
   }));
   addEventListener('keydown', onKey);
-  addEventListener('pagehide', () => hub?.close()); // so that the others know at once
+  whenLeft(() => hub?.close());
   addEventListener('pageshow', (e) => e.persisted && location.reload());
   addEventListener('hashchange', () => location.reload());
 }

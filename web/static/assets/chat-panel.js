@@ -28,6 +28,10 @@ export class ChatPanel {
     this.lines = [];
     this.unread = 0;
     this.log = byId('log');
+    /** Whether the newest line is in sight, and shall stay so: also when a phone's keyboard takes half of the page. */
+    this.atEnd = true;
+    this.log.addEventListener('scroll', () => { this.atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80; });
+    new ResizeObserver(() => this.atEnd && this._toEnd()).observe(this.log);
     /** @type {HTMLTextAreaElement} */
     this.field = byId('text');
     this.field.maxLength = LONGEST;
@@ -87,15 +91,17 @@ export class ChatPanel {
 
   /** @param {Line} line */
   _add(line) {
-    const {log} = this;
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
     this.lines.push(line);
     line.element = h('li', {class: `line ${line.kind}`});
     this._draw(line);
-    log.append(line.element);
+    this.log.append(line.element);
     if (this.lines.length > KEPT) this.lines.shift()?.element?.remove();
-    if (atEnd || line.kind === 'mine') log.scrollTop = log.scrollHeight;
+    if (this.atEnd || line.kind === 'mine') this._toEnd();
     return line;
+  }
+
+  _toEnd() {
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   /** @param {Line} line */

@@ -10,7 +10,7 @@
 import {Call, Hub, Links} from '../sdk/rtcd.js';
 import {byId, fill} from './dom.js';
 import {has, language, onLanguage, rich, t} from './i18n.js';
-import {claims, paths, problemOfToken, query, rememberedName, rememberName, room, token} from './session.js';
+import {claims, paths, problemOfToken, query, rememberedName, rememberName, room, token, whenLeft} from './session.js';
 import {initShell} from './shell.js';
 
 /** @typedef {'loading'|'lobby'|'joining'|'open'|'ended'|'error'} State */
@@ -138,7 +138,7 @@ export class Frame {
       this.join();
     });
     byId('again').addEventListener('click', () => this.join());
-    addEventListener('pagehide', () => this.hub?.close()); // so that the others know at once
+    whenLeft(() => this.hub?.close());
     addEventListener('pageshow', (e) => e.persisted && location.reload());
     addEventListener('hashchange', () => location.reload());
   }

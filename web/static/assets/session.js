@@ -53,6 +53,16 @@ function ofTransport(via) {
   return via === 'udp' ? (url) => /^turn:(?!.*transport=tcp)/.test(url) : () => true;
 }
 
+/**
+ * Calls when the page is left, so that the others know at once. Firefox has closed its sockets by the time of
+ * `pagehide`; there it is said before, unless the page asks the person whether to stay.
+ * @param {() => void} leave
+ */
+export function whenLeft(leave) {
+  addEventListener('beforeunload', (e) => e.defaultPrevented || leave());
+  addEventListener('pagehide', leave);
+}
+
 export function rememberedName() {
   try {
     return claims?.name || localStorage.getItem('rtcd.name') || '';
