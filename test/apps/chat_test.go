@@ -36,6 +36,7 @@ func chat(t *testing.T, b *browser.Browser, w way) {
 			}
 		}
 	}
+	pages[0].wantEndInSight()
 	pages[2].eval(nil, `() => document.getElementById("leave").click()`)
 	pages[0].wantSoon("the note that somebody left", `() => rtcdChat.lines.some((l) => l.text === "chat.went" && l.name === "member 2")`)
 	pages[0].wantSoon("one link less", `() => rtcdChat.links.length === 1`)
@@ -61,4 +62,15 @@ func (p *page) wantLinks(n int, w way) {
 		const links = (window.rtcdChat ?? window.rtcdFiles ?? window.rtcdPair)?.links;
 		return links?.length === n && links.every(({info}) => info.state === state && (!via || !info.via || info.via === via));
 	}`, n, w.state, w.via)
+}
+
+// wantEndInSight says more than fits and makes the page lower, as a phone's keyboard does: the newest line stays in sight.
+func (p *page) wantEndInSight() {
+	p.t.Helper()
+	p.eval(nil, `() => { for (let i = 0; i < 30; i++) rtcdChat.say("once more " + i); }`)
+	p.resize(390, 420)
+	p.wantSoon("the newest line in sight", `() => {
+		const log = document.getElementById("log");
+		return log.lastChild.getBoundingClientRect().bottom <= log.getBoundingClientRect().bottom + 1;
+	}`)
 }

@@ -129,7 +129,7 @@ func (p *page) wantSoon(what, function string, args ...any) {
 	p.t.Helper()
 	err := p.tab.Eval(patient(p.t), nil, `async (...args) => {
 		const test = `+function+`;
-		const deadline = Date.now() + 100000;
+		const deadline = Date.now() + 240000;
 		while (!await test(...args)) {
 			if (Date.now() > deadline) {
 				const app = window.rtcdCall ?? window.rtcdChat ?? window.rtcdFiles ?? window.rtcdPair;

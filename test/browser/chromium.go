@@ -118,7 +118,11 @@ func (d devtools) press(ctx context.Context, tab, name string) error {
 
 func (d devtools) resize(ctx context.Context, tab string, width, height int) error {
 	params := object{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}
-	return d.rpc.call(ctx, tab, "Emulation.setDeviceMetricsOverride", params, nil)
+	if err := d.rpc.call(ctx, tab, "Emulation.setDeviceMetricsOverride", params, nil); err != nil {
+		return err
+	}
+	// Else a bar of a width that no phone has would stand in it.
+	return d.rpc.call(ctx, tab, "Emulation.setScrollbarsHidden", object{"hidden": true}, nil)
 }
 
 func (d devtools) screenshot(ctx context.Context, tab string) (string, error) {
