@@ -110,6 +110,15 @@ func (c *Client) Ping() error {
 	return err
 }
 
+// Refused is that the server answered a request by an error code.
+type Refused struct {
+	Method stun.Method
+	Code   int
+	Reason string
+}
+
+func (e *Refused) Error() string { return fmt.Sprintf("%v: %d %s", e.Method, e.Code, e.Reason) }
+
 // request sends a request and returns the success answer, authenticating when asked.
 func (c *Client) request(method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
 	for try := 0; ; try++ {
@@ -131,7 +140,7 @@ func (c *Client) request(method stun.Method, attributes ...stun.Setter) (*stun.M
 			return nil, fmt.Errorf("%v: %w", method, err)
 		}
 		if try > 1 || code.Code != stun.CodeUnauthorized && code.Code != stun.CodeStaleNonce {
-			return nil, fmt.Errorf("%v: %v", method, code)
+			return nil, &Refused{method, int(code.Code), string(code.Reason)}
 		}
 		if err := c.learn(res); err != nil {
 			return nil, fmt.Errorf("%v: %w", method, err)
