@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds what a test waits for.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // talker is a client of some dialect on one WebSocket.
 type talker struct {
