@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,7 +25,22 @@ var farAway = map[string]string{"udp4": "193.0.14.129:53", "udp6": "[2001:7fd::1
 // externals resolves turn.external_ip: at most one address of each family. Nobody
 // outside is asked, but for a dns: name that the configuration gives.
 func externals(ctx context.Context, list []config.ExternalIP) ([]external, error) {
-	var out []external
+	out, err := resolveExternals(ctx, list, lookup)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// lookupFunc finds the addresses of a name.
+type lookupFunc func(ctx context.Context, name string) ([]netip.Addr, error)
+
+// errLookup is that a dns: name could not be looked up: later it may be.
+var errLookup = errors.New("turn.external_ip")
+
+// resolveExternals is externals; when a name cannot be looked up it returns errLookup
+// and what it knows without it.
+func resolveExternals(ctx context.Context, list []config.ExternalIP, lookup lookupFunc) (out []external, failed error) {
 	have := func(is4 bool) bool {
 		for _, e := range out {
 			if e.Public.Is4() == is4 {
@@ -55,7 +71,8 @@ func externals(ctx context.Context, list []config.ExternalIP) ([]external, error
 		if name, ok := e.Name(); ok {
 			addrs, err := lookup(ctx, name)
 			if err != nil {
-				return nil, fmt.Errorf("turn.external_ip: %w", err)
+				failed = fmt.Errorf("%w: %w", errLookup, err)
+				continue
 			}
 			for _, a := range addrs {
 				if !have(a.Is4()) {
@@ -72,9 +89,10 @@ func externals(ctx context.Context, list []config.ExternalIP) ([]external, error
 			}
 		}
 	}
-	return out, nil
+	return out, failed
 }
 
+// lookup asks the system's resolver.
 func lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -17,8 +17,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"rtcd/config"
 )
@@ -28,78 +29,73 @@ var errNoACME = errors.New("tls.mode: this version cannot fetch certificates by 
 	"set tls.cert_file and tls.key_file to a certificate that certbot or another client keeps, " +
 	"or tls.mode: self-signed for a test")
 
-// tlsConfig is for https and turns; nil where TLS is off.
-func tlsConfig(c *config.Loaded, addrs []external, log *slog.Logger) (*tls.Config, error) {
+// certSource is where the certificate of new handshakes comes from.
+type certSource struct {
+	get  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	file *fileCert // nil unless tls.mode is files
+}
+
+// newCertSource is for https and turns; its get is nil where TLS is off.
+func newCertSource(c *config.Loaded, addrs []external, log *slog.Logger) (certSource, error) {
 	switch c.TLSMode() {
 	case config.TLSOff:
-		return nil, nil
+		return certSource{}, nil
 	case config.TLSACME:
-		return nil, errNoACME
+		return certSource{}, errNoACME
 	case config.TLSFiles:
-		live := &liveCert{certFile: c.Resolve("tls.cert_file", c.TLS.CertFile), keyFile: c.Resolve("tls.key_file", c.TLS.KeyFile), log: log}
-		if _, err := live.get(nil); err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
+		certFile, keyFile := certFiles(c)
+		file, err := newFileCert(certFile, keyFile, log)
+		if err != nil {
+			return certSource{}, fmt.Errorf("tls: %w", err)
 		}
-		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: live.get}, nil
+		return certSource{get: file.get, file: file}, nil
 	}
 	cert, err := selfSigned(c, addrs, time.Now())
 	if err != nil {
-		return nil, fmt.Errorf("self-signed certificate: %w", err)
+		return certSource{}, fmt.Errorf("self-signed certificate: %w", err)
 	}
-	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get}, nil
+	return certSource{get: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}, nil
 }
 
-// liveCert is a certificate in files that another program renews.
-type liveCert struct {
-	certFile, keyFile string
-	log               *slog.Logger
-
-	mu     sync.Mutex // guards the following
-	cert   *tls.Certificate
-	looked time.Time
-	stamp  string // of the files that cert was read from, or that could not be read
+// certFiles are tls.cert_file and tls.key_file.
+func certFiles(c *config.Loaded) (certFile, keyFile string) {
+	return c.Resolve("tls.cert_file", c.TLS.CertFile), c.Resolve("tls.key_file", c.TLS.KeyFile)
 }
 
-// lookAgain is how often the files are looked at, on a handshake.
-const lookAgain = 10 * time.Second
-
-// get returns the certificate, read anew if the files have changed. Files that
-// cannot be read, as in the middle of a renewal, leave the old one in place.
-func (l *liveCert) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cert != nil && time.Since(l.looked) < lookAgain {
-		return l.cert, nil
+// tlsConfig is how the servers use it; nil where TLS is off.
+func (c certSource) tlsConfig() *tls.Config {
+	if c.get == nil {
+		return nil
 	}
-	l.looked = time.Now()
-	stamp := fileStamp(l.certFile) + fileStamp(l.keyFile)
-	if l.cert != nil && stamp == l.stamp {
-		return l.cert, nil
-	}
-	l.stamp = stamp
-	cert, err := tls.LoadX509KeyPair(l.certFile, l.keyFile)
-	switch {
-	case err == nil:
-		if l.cert != nil {
-			l.log.Info("certificate read anew", "file", l.certFile)
-		}
-		l.cert = &cert
-	case l.cert == nil:
-		return nil, err
-	default:
-		l.log.Warn("the renewed certificate cannot be used; the old one stays", "error", err)
-	}
-	return l.cert, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
 }
 
-// fileStamp changes when the file does.
-func fileStamp(name string) string {
-	info, err := os.Stat(name)
-	if err != nil {
-		return err.Error()
+// Describe tells the metrics of the certificate (prometheus.Collector).
+func (c certSource) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+var certExpiry = prometheus.NewDesc("rtcd_tls_certificate_expiry_timestamp_seconds",
+	"When the certificate in use ends, in Unix seconds.", nil, nil)
+
+// Collect tells their values.
+func (c certSource) Collect(out chan<- prometheus.Metric) {
+	if expires := c.expires(); !expires.IsZero() {
+		out <- prometheus.MustNewConstMetric(certExpiry, prometheus.GaugeValue, float64(expires.Unix()))
 	}
-	return fmt.Sprintf("%d %v;", info.Size(), info.ModTime().UnixNano())
+	if c.file != nil {
+		c.file.errors.Collect(out)
+	}
+}
+
+// expires is when the certificate in use ends, zero if there is none.
+func (c certSource) expires() time.Time {
+	if c.get == nil {
+		return time.Time{}
+	}
+	cert, err := c.get(nil)
+	if err != nil || cert.Leaf == nil {
+		return time.Time{}
+	}
+	return cert.Leaf.NotAfter
 }
 
 // The files of the self-signed certificate in the state directory.

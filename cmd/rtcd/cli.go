@@ -75,6 +75,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		serveCommand(), initCommand(), checkCommand(), configCommand(),
 		credentialsCommand(), tokenCommand(), probeCommand(), versionCommand(),
 	)
+	root.AddCommand(adminCommands()...)
 	return root
 }
 
@@ -112,8 +113,11 @@ func (f *configFlags) path() string {
 }
 
 // load resolves the configuration in the same way for every command.
-func (f *configFlags) load() (*config.Loaded, error) {
-	in := config.Input{File: f.path(), Environ: os.Environ()}
+func (f *configFlags) load() (*config.Loaded, error) { return f.loadWith(f.path(), nil) }
+
+// loadWith is load for a file whose contents are given, unless data is nil.
+func (f *configFlags) loadWith(path string, data []byte) (*config.Loaded, error) {
+	in := config.Input{File: path, Data: data, Environ: os.Environ()}
 	for _, s := range f.set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok {

@@ -235,11 +235,11 @@ func (d *doctor) examineCertificate() {
 
 // certificate is the one that clients would see.
 func certificate(c *config.Loaded, addrs []external) (*x509.Certificate, error) {
-	conf, err := tlsConfig(c, addrs, slog.New(slog.DiscardHandler))
+	source, err := newCertSource(c, addrs, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	cert, err := conf.GetCertificate(nil)
+	cert, err := source.get(nil)
 	if err != nil {
 		return nil, err
 	}

@@ -18,23 +18,28 @@ type killer interface {
 }
 
 // minter hands out ICE servers with credentials for this server's relay. It joins
-// the hub to the relay: it is the hub's signaling.ICE. Its fields do not change
-// once the server runs.
+// the hub to the relay: it is the hub's signaling.ICE. Its fields do not change:
+// a reload makes another one.
 type minter struct {
 	keys       *creds.Keys
 	stun, turn []string // URLs
 	ttl        time.Duration
-	restrict   bool // members' credentials only reach this relay itself
+	longest    time.Duration // that credentials of this process may live
+	restrict   bool          // members' credentials only reach this relay itself
 	relay      killer
 	log        *slog.Logger
 }
 
 // member is the user part of a hub member's credentials.
-func (m *minter) member(id string) string {
+func (m *minter) member(id string) string { return m.users(id)[0] }
+
+// users are that, and what it was when the minter before this one restricted and this
+// one does not, or the other way round.
+func (m *minter) users(id string) [2]string {
 	if m.restrict {
-		return creds.PrefixRestricted + id
+		return [2]string{creds.PrefixRestricted + id, id}
 	}
-	return id
+	return [2]string{id, creds.PrefixRestricted + id}
 }
 
 // Mint returns ICE servers for a member.
@@ -45,11 +50,12 @@ func (m *minter) Mint(member string) signaling.ICEServers {
 
 // Revoke makes a member's credentials worthless and ends its allocations.
 func (m *minter) Revoke(member string) {
-	user := m.member(member)
-	// The youngest credential was minted at most now.
-	m.keys.Revoke(user, time.Now().Add(m.ttl+time.Second))
-	if n := m.relay.KillUser(user, "revoked"); n > 0 {
-		m.log.Info("allocations of a removed member ended", "user", user, "allocations", n)
+	for _, user := range m.users(member) {
+		// The youngest credential was minted at most now.
+		m.keys.Revoke(user, time.Now().Add(max(m.ttl, m.longest)+time.Second))
+		if n := m.relay.KillUser(user, "revoked"); n > 0 {
+			m.log.Info("allocations of a removed member ended", "user", user, "allocations", n)
+		}
 	}
 }
 

@@ -5,12 +5,15 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
+
+	"rtcd/config"
 )
 
 // drainer is what the lifecycle needs of the relay; *turnsrv.Server is one.
@@ -29,13 +32,36 @@ type leaver interface {
 
 // lifecycle runs services from the first to the last moment of the process.
 type lifecycle struct {
-	hub     leaver
-	turn    drainer
-	log     *slog.Logger
-	timeout time.Duration // of a drain; 0 = none
-	min     int           // allocations that may be cut off
+	hub    leaver
+	turn   drainer
+	log    *slog.Logger
+	hangup func(context.Context) // what SIGHUP does; nil = nothing
+	asked  chan struct{}         // for a drain, by the admin endpoint
 
 	draining atomic.Bool // what /readyz tells
+
+	mu      sync.Mutex    // guards the following
+	timeout time.Duration // of a drain; 0 = none
+	min     int           // allocations that may be cut off
+}
+
+func newLifecycle(hub leaver, turn drainer, log *slog.Logger, hangup func(context.Context)) *lifecycle {
+	return &lifecycle{hub: hub, turn: turn, log: log, hangup: hangup, asked: make(chan struct{}, 1)}
+}
+
+// set says what the next drain is like.
+func (l *lifecycle) set(d config.Drain) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timeout, l.min = time.Duration(d.Timeout), int(d.Min)
+}
+
+// ask begins a drain as SIGTERM does.
+func (l *lifecycle) ask() {
+	select {
+	case l.asked <- struct{}{}:
+	default: // somebody has asked
+	}
 }
 
 // retryHint is when members should try to come back after a goodbye: as long as
@@ -46,7 +72,7 @@ const retryHint = 2 * time.Second
 // drain, SIGINT or a second SIGTERM at once. It returns when all have returned.
 func (l *lifecycle) run(services ...func(context.Context) error) error {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt)
 	defer signal.Stop(signals)
 	return l.runWith(signals, services...)
 }
@@ -71,39 +97,55 @@ func (l *lifecycle) runWith(signals <-chan os.Signal, services ...func(context.C
 
 // wait returns when it is time to end.
 func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
-	select {
-	case <-ctx.Done():
-		return
-	case s := <-signals:
-		daemon.SdNotify(false, daemon.SdNotifyStopping)
-		if s != syscall.SIGTERM {
-			l.log.Info("ending at once", "signal", s.String())
+	for drain := false; !drain; {
+		select {
+		case <-ctx.Done():
 			return
+		case <-l.asked:
+			drain = true
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGTERM:
+				drain = true
+			case s != syscall.SIGHUP:
+				daemon.SdNotify(false, daemon.SdNotifyStopping)
+				l.log.Info("ending at once", "signal", s.String())
+				return
+			case l.hangup != nil:
+				l.hangup(ctx)
+			}
 		}
 	}
+	daemon.SdNotify(false, daemon.SdNotifyStopping)
 	l.drain(ctx, signals)
 }
 
 // drain lets live allocations go on: readiness first, so that nobody new is sent
 // here, then the hub, then the relay.
 func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
+	l.mu.Lock()
+	timeout, least := l.timeout, l.min
+	l.mu.Unlock()
 	l.draining.Store(true)
 	l.hub.Drain(retryHint)
 	l.turn.Drain(true)
-	l.log.Info("draining", "allocations", l.turn.Len(), "timeout", l.timeout.String())
+	l.log.Info("draining", "allocations", l.turn.Len(), "timeout", timeout.String())
 	var late <-chan time.Time
-	if l.timeout > 0 {
-		timer := time.NewTimer(l.timeout)
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		late = timer.C
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for l.turn.Len() > l.min {
+	for l.turn.Len() > least {
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
+			if s == syscall.SIGHUP {
+				continue
+			}
 			l.log.Info("ending at once", "signal", s.String(), "allocations", l.turn.Len())
 			return
 		case <-late:

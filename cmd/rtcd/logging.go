@@ -11,15 +11,21 @@ import (
 	"rtcd/turnsrv/relay"
 )
 
-// newLogger writes to w: text for people on a terminal, JSON for programs.
-func newLogger(c *config.Loaded, w io.Writer) *slog.Logger {
-	var level slog.Level
-	level.UnmarshalText([]byte(c.Log.Level)) // validated by config
+// newLogger writes to w: text for people on a terminal, JSON for programs. The level
+// may be changed at any time.
+func newLogger(c *config.Loaded, level *slog.LevelVar, w io.Writer) *slog.Logger {
+	level.Set(logLevel(c.Log.Level))
 	options := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "text" || c.Log.Format == "auto" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// logLevel is log.level, which config has validated.
+func logLevel(text config.LogLevel) (level slog.Level) {
+	level.UnmarshalText([]byte(text))
+	return level
 }
 
 func isTerminal(w io.Writer) bool {

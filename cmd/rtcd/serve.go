@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,14 +33,19 @@ func serveCommand() *cobra.Command {
 		Short: "Run relay, hub and pages in the foreground",
 		Long: "Run relay, hub and pages in the foreground. Without a configuration file it starts with\n" +
 			"defaults and generated secrets, on free ports, and prints a link to try at once.\n\n" +
-			"SIGTERM drains: live calls go on for up to drain.timeout. SIGINT ends at once.",
+			"SIGTERM drains: live calls go on for up to drain.timeout. SIGINT ends at once. SIGHUP reads\n" +
+			"the configuration anew.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.load()
 			if err != nil {
 				return err
 			}
-			a, err := newApp(cmd.Context(), c, newLogger(c, cmd.ErrOrStderr()))
+			level := new(slog.LevelVar)
+			a, err := newApp(cmd.Context(), setup{
+				config: c, log: newLogger(c, level, cmd.ErrOrStderr()), level: level, lookup: lookup,
+				load: func(data []byte) (*config.Loaded, error) { return flags.loadWith(c.File, data) },
+			})
 			if err != nil {
 				return err
 			}
@@ -51,51 +57,69 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
+// setup is what an app is made from.
+type setup struct {
+	config *config.Loaded
+	log    *slog.Logger
+	level  *slog.LevelVar // of log
+	lookup lookupFunc     // of names in turn.external_ip
+	// load loads the configuration anew, from data if that is not nil.
+	load func(data []byte) (*config.Loaded, error)
+}
+
 // app is one running rtcd. When newApp returns it, everything listens and nothing
 // is served yet.
 type app struct {
-	config   *config.Loaded
-	log      *slog.Logger
+	setup
 	registry *prometheus.Registry
+	reloads  reloads
 
-	externals []external
-	tls       *tls.Config // nil: no TLS
-	keys      *creds.Keys
-	tokens    *creds.Tokens
-	minter    *minter
-
+	cert     certSource
+	keys     *creds.Keys
+	tokens   *creds.Tokens
 	turn     *turnsrv.Server
 	hub      *signaling.Hub
 	dialects *dialects
+	pages    http.Handler
 	events   *eventLog
 	https    *httpServer
 	http     *httpServer
 	admin    *httpServer
 	life     *lifecycle
+
+	now atomic.Pointer[site] // replaced under mu
+
+	mu        sync.Mutex // guards the following, and setup.config, once the app serves
+	externals []external
+	degraded  error // why externals are not all that they should be
+	secrets   *secrets
 }
 
 // newApp makes all parts and binds every socket, so that a taken port shows before
 // anybody is served.
-func newApp(ctx context.Context, c *config.Loaded, log *slog.Logger) (_ *app, err error) {
+func newApp(ctx context.Context, from setup) (_ *app, err error) {
+	c, log := from.config, from.log
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
-	a := &app{config: c, log: log, registry: newRegistry(), events: newEventLog(log)}
+	a := &app{setup: from, registry: newRegistry(), events: newEventLog(log), pages: web.Handler(web.Options{})}
 	defer func() {
 		if err != nil {
 			a.close()
 		}
 	}()
-	if a.externals, err = externals(ctx, c.Turn.ExternalIP); err != nil {
+	if err := a.firstExternals(ctx); err != nil {
 		return nil, err
 	}
-	if a.tls, err = tlsConfig(c, a.externals, log); err != nil {
+	if a.cert, err = newCertSource(c, a.externals, log); err != nil {
 		return nil, err
 	}
+	a.registry.MustRegister(a.cert, &a.reloads)
 	s, err := loadSecrets(c)
 	if err != nil {
 		return nil, err
 	}
+	a.secrets = s
 	if a.keys, err = s.keys(realm(c)); err != nil {
 		return nil, err
 	}
@@ -131,8 +155,8 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 		}
 		for _, addr := range c.Listen.Turns {
 			listeners = append(listeners,
-				turnsrv.Listener{Transport: relay.TLS, Addr: string(addr), TLS: a.tls},
-				turnsrv.Listener{Transport: relay.DTLS, Addr: string(addr), TLS: a.tls})
+				turnsrv.Listener{Transport: relay.TLS, Addr: string(addr), TLS: a.cert.tlsConfig()},
+				turnsrv.Listener{Transport: relay.DTLS, Addr: string(addr), TLS: a.cert.tlsConfig()})
 		}
 		srv, err := turnsrv.New(turnsrv.Options{
 			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
@@ -188,31 +212,19 @@ func heldByAny(listeners []turnsrv.Listener) string {
 // newHub makes the hub and what joins it to the relay.
 func (a *app) newHub(resumeKey []byte) (err error) {
 	c := a.config
-	a.minter = &minter{
-		keys: a.keys, relay: a.turn, log: a.log,
-		ttl:      time.Duration(c.Turn.CredentialTTL),
-		restrict: restricts(c, a.externals),
-	}
-	e := endpoints{turn: a.ports(relay.UDP), turns: a.ports(relay.TLS)}
-	a.minter.stun, a.minter.turn = iceURLs(c, e, a.externals)
-	if a.minter.restrict {
-		a.log.Warn("signaling.auth is none on a public address: everybody may join, so credentials only reach " +
-			"this relay itself; set signaling.public: true to change that, or auth: token")
-	}
-	origins := make([]string, len(c.Signaling.Origins))
-	for i, o := range c.Signaling.Origins {
-		origins[i] = string(o)
-	}
 	a.hub, err = signaling.New(signaling.Options{
 		Auth: a.tokens, Open: c.Signaling.Auth == config.AuthNone,
-		Origins: origins, ICE: a.minter, Key: resumeKey,
+		Origins: a.origins(), ICE: hubICE{a}, Key: resumeKey,
 		Limits: hubLimits(c), Log: a.log, Metrics: a.registry, Address: clientAddress(c.Listen.TrustedProxies),
 	})
 	if err != nil {
 		return err
 	}
-	a.dialects, err = newDialects(c, a.hub, a.registry)
-	return err
+	if a.dialects, err = newDialects(c, a.hub, a.registry); err != nil {
+		return err
+	}
+	a.putSite(false)
+	return nil
 }
 
 // ports are those that clients reach a transport on.
@@ -240,12 +252,11 @@ func restricts(c *config.Loaded, addrs []external) bool {
 // listenHTTP binds the site and the admin endpoint.
 func (a *app) listenHTTP() error {
 	c := a.config
-	site := newAPI(c, a.minter, a.tokens).routes(a.hub, a.dialects, web.Handler(web.Options{}))
-	a.https = newHTTPServer(site, a.log)
-	if err := a.https.listen(c.Listen.HTTPS, a.tls, false); err != nil {
+	a.https = newHTTPServer(a, a.log)
+	if err := a.https.listen(c.Listen.HTTPS, a.cert.tlsConfig(), false); err != nil {
 		return err
 	}
-	plain := site
+	plain := http.Handler(a)
 	if port := a.https.port(); port != 0 {
 		plain = redirect(port)
 	}
@@ -253,11 +264,13 @@ func (a *app) listenHTTP() error {
 	if err := a.http.listen(c.Listen.HTTP, nil, a.nextFree("listen.http")); err != nil {
 		return err
 	}
-	a.life = &lifecycle{
-		hub: a.dialects, turn: a.turn, log: a.log,
-		timeout: time.Duration(c.Drain.Timeout), min: int(c.Drain.Min),
+	a.life = newLifecycle(a.dialects, a.turn, a.log, a.hangup)
+	a.life.set(c.Drain)
+	token, err := adminToken()
+	if err != nil {
+		return err
 	}
-	a.admin = newHTTPServer(adminRoutes(a.registry, &a.life.draining), a.log)
+	a.admin = newHTTPServer(adminRoutes(a, token), a.log)
 	a.admin.server.WriteTimeout = 0 // profiles take as long as they are asked to
 	return a.admin.listen(c.Listen.Admin, nil, a.nextFree("listen.admin"))
 }
@@ -357,7 +370,7 @@ func (a *app) welcome(out io.Writer) {
 		}
 		fmt.Fprintf(out, "  pages  %s\n", site)
 	}
-	for _, u := range a.minter.turn {
+	for _, u := range a.minter().turn {
 		fmt.Fprintf(out, "  relay  %s\n", u)
 	}
 	for _, e := range a.externals {
@@ -384,8 +397,8 @@ func (a *app) run() error {
 		a.log.Info("address of relayed traffic", "address", e.Public.String(), "local", e.Local.String(), "from", e.Why)
 	}
 	a.log.Info("serving", "version", versionString(), "site", a.siteURL(), "tls", string(a.config.TLSMode()),
-		"relay", a.minter.turn, "relay_ports", a.config.Turn.RelayPorts.String())
-	if len(a.externals) == 0 {
+		"relay", a.minter().turn, "relay_ports", a.config.Turn.RelayPorts.String())
+	if len(a.externals) == 0 && a.degraded == nil {
 		a.log.Warn("no address for relayed traffic is known; set turn.external_ip")
 	}
 	err := a.life.run(a.services()...)
@@ -404,6 +417,6 @@ func (a *app) runTurn(ctx context.Context) error {
 // services is all that runs while the process does.
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
-		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run,
+		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses,
 	}
 }

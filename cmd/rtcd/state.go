@@ -34,6 +34,7 @@ const (
 	turnSecretFile  = "turn.secret"
 	tokenSecretFile = "token.secret"
 	masterKeyFile   = "master.key"
+	adminTokenFile  = "admin.token"
 )
 
 // secrets is everything secret that a process works with.
@@ -42,6 +43,7 @@ type secrets struct {
 	master      []byte // nonce and resume keys are derived from it
 	allowShort  bool
 	sources     map[string]string // what → where it came from, for `rtcd check`
+	files       []string          // those that turn and token were read from
 }
 
 // loadSecrets takes secrets from the configuration, else from systemd's
@@ -52,18 +54,18 @@ func loadSecrets(c *config.Loaded) (*secrets, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &secrets{allowShort: c.Turn.AllowShortSecret, sources: map[string]string{}}
+	s := &secrets{allowShort: c.Turn.AllowShortSecret, sources: map[string]string{}, files: c.SecretFiles()}
 	pick := func(what string, configured []string, key, file string) ([]string, error) {
 		if len(configured) > 0 {
 			s.sources[what] = c.From[key].String()
 			return configured, nil
 		}
 		if name := credential(file); name != "" {
-			s.sources[what] = name
+			s.sources[what], s.files = name, append(s.files, name)
 			return config.ReadSecrets(name)
 		}
 		name := filepath.Join(dir, file)
-		s.sources[what] = name
+		s.sources[what], s.files = name, append(s.files, name)
 		return loadOrCreate(name)
 	}
 	if s.turn, err = pick("turn", c.Turn.Secrets, "turn.secrets", turnSecretFile); err != nil {
@@ -78,6 +80,23 @@ func loadSecrets(c *config.Loaded) (*secrets, error) {
 	}
 	s.master = []byte(master[0])
 	return s, nil
+}
+
+// adminToken is what commands show to the admin endpoint unless it is a unix socket.
+func adminToken() (string, error) {
+	name := credential(adminTokenFile)
+	if name == "" {
+		dir, err := stateDir()
+		if err != nil {
+			return "", err
+		}
+		name = filepath.Join(dir, adminTokenFile)
+	}
+	token, err := loadOrCreate(name)
+	if err != nil {
+		return "", err
+	}
+	return token[0], nil
 }
 
 // credential is a file that systemd's LoadCredential= put there, or "".
