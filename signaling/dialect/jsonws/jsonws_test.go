@@ -231,3 +231,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Who is put out cannot say goodbye: the hub does, once.
+func TestThePartnerOfTheKickedHearsLeave(t *testing.T) {
+	w := newWorld(t, Options{})
+	ann, bob := w.login("ann"), w.login("bob")
+	ann.say(`{"type":"offer","name":"bob","offer":{}}`)
+	bob.want(`"type":"offer"`)
+	bob.say(`{"type":"answer","name":"ann","answer":{}}`)
+	ann.want(`"type":"answer"`)
+	for _, m := range w.hub.Members() {
+		if m.User == "ann" {
+			w.hub.Kick(m.Peer, "")
+		}
+	}
+	bob.want(`{"type":"leave"}`)
+	bob.say(`{"type":"offer","name":"ann","offer":{}}`) // its answer comes next
+	bob.want("User not found: ann")
+}

@@ -101,6 +101,9 @@ func (c *client) hear(e *signaling.Event) [][]byte {
 		return [][]byte{c.login.lost(e)}
 	case e.Type == signaling.TypeSignal:
 		return [][]byte{c.login.called(e)}
+	case e.Type == signaling.TypePeer && e.Name == signaling.EventLeave && e.User != "" && e.User == c.login.partner:
+		c.login.partner = "" // put out, so it could not say so itself
+		return [][]byte{[]byte(`{"type":"leave"}`)}
 	}
 	return nil
 }
