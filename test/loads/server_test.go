@@ -1,0 +1,197 @@
+package loads
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"rtcd/test/lab"
+)
+
+const (
+	turnPort = 3478
+	hubPort  = 8080
+	secret   = "loads loads loads loads loads loads"
+)
+
+// The clients of a load have one address, so nothing is bounded by address.
+const configText = `listen: {https: "", http: "%[1]v:%[2]d", turn: "%[1]v:%[3]d", turns: "", admin: "127.0.0.1:9641"}
+tls: {mode: off}
+turn:
+  realm: loads
+  secrets: [%[4]q]
+  external_ip: "%[1]v"
+  limits: {allocations_per_user: 0, allocations_per_ip: 0, bandwidth_per_allocation: 0, unauthenticated_per_ip: 0, connections_per_ip: 0}
+signaling: {auth: none}
+log: {level: warn, format: text}
+`
+
+// server is an rtcd that can be stopped and started again, with the same configuration and state.
+type server struct {
+	dir     string
+	args    []string
+	wrap    []string // what starts the program, like prlimit
+	admin   *http.Client
+	process *lab.Process
+	pid     int
+}
+
+// serve runs rtcd until the end of the test; settings are KEY=VALUE, on top of configText.
+func serve(t *testing.T, settings ...string) *server {
+	t.Helper()
+	return serveBy(t, nil, settings...)
+}
+
+// serveBy runs it by another program.
+func serveBy(t *testing.T, wrap []string, settings ...string) *server {
+	t.Helper()
+	s := &server{dir: t.TempDir(), wrap: wrap}
+	s.admin = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return world.server.Dial(ctx, network, addr)
+		},
+	}}
+	path := filepath.Join(s.dir, "config.yaml")
+	must(t, os.WriteFile(path, fmt.Appendf(nil, configText, world.server.IP4, hubPort, turnPort, secret), 0o600))
+	s.args = []string{"serve", "--config", path}
+	for _, kv := range settings {
+		s.args = append(s.args, "--set", kv)
+	}
+	t.Cleanup(func() {
+		s.admin.CloseIdleConnections()
+		must(t, s.process.Stop())
+		s.mustNotPanic(t)
+		if t.Failed() {
+			t.Logf("rtcd wrote:\n%s", s.process.Output())
+		}
+	})
+	s.start(t)
+	return s
+}
+
+// start starts the program and waits until it is ready.
+func (s *server) start(t *testing.T) {
+	t.Helper()
+	argv := slices.Concat(s.wrap, []string{world.program}, s.args)
+	cmd := world.server.Command(context.WithoutCancel(t.Context()), argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+s.dir)
+	var err error
+	s.process, err = lab.Start(cmd)
+	must(t, err)
+	s.pid = cmd.Process.Pid
+	eventually(t, "rtcd is ready", func() bool {
+		select {
+		case <-s.process.Ended():
+			t.Fatalf("rtcd has ended:\n%s", s.process.Output())
+		default:
+		}
+		_, err := s.ask(t.Context(), "/readyz")
+		return err == nil
+	})
+}
+
+// kill ends it without warning; end with a signal, and wants its exit status to be 0.
+func (s *server) kill(t *testing.T) {
+	t.Helper()
+	must(t, s.process.Stop())
+	s.mustNotPanic(t)
+	s.admin.CloseIdleConnections()
+}
+
+func (s *server) end(t *testing.T, how syscall.Signal) {
+	t.Helper()
+	s.signal(t, how)
+	s.wantExit(t)
+}
+
+// wantExit waits for the end.
+func (s *server) wantExit(t *testing.T) {
+	t.Helper()
+	if err := s.process.Wait(patient(t)); err != nil {
+		t.Errorf("exit: %v, want 0", err)
+	}
+	s.admin.CloseIdleConnections()
+}
+
+func (s *server) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	must(t, syscall.Kill(s.pid, sig))
+}
+
+func (s *server) mustNotPanic(t *testing.T) {
+	t.Helper()
+	if out := s.process.Output(); strings.Contains(out, "panic") || strings.Contains(out, "DATA RACE") { // the latter with GOFLAGS=-race
+		t.Errorf("rtcd panicked or raced:\n%s", out)
+	}
+}
+
+// turn is where clients reach the relay.
+func (s *server) turn() netip.AddrPort { return netip.AddrPortFrom(world.server.IP4, turnPort) }
+
+// ask gets a page of the admin listener.
+func (s *server) ask(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9641"+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := s.admin.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return string(body), err
+}
+
+// metrics is what soak reads.
+func (s *server) metrics(ctx context.Context) (string, error) { return s.ask(ctx, "/metrics") }
+
+// metric is the sum of the series whose name and labels match the pattern, 0 if there is none.
+func (s *server) metric(t *testing.T, pattern string) (sum float64) {
+	t.Helper()
+	text, err := s.metrics(patient(t))
+	must(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^(?:`+pattern+`) (\S+)$`).FindAllStringSubmatch(text, -1) {
+		n, err := strconv.ParseFloat(m[len(m)-1], 64)
+		must(t, err)
+		sum += n
+	}
+	return sum
+}
+
+func (s *server) allocations(t *testing.T) int { return int(s.metric(t, "rtcd_turn_allocations")) }
+
+// descriptors is how many the process has open, as the kernel tells.
+func (s *server) descriptors() int {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.pid))
+	if err != nil {
+		return -1 // it has ended
+	}
+	return len(list)
+}
+
+// resident is the memory that the process has now, in bytes.
+func (s *server) resident(t *testing.T) float64 {
+	t.Helper()
+	return s.metric(t, "process_resident_memory_bytes")
+}
+
+// answers is how many requests of a method were answered by a code, or by "ok".
+func (s *server) answers(t *testing.T, method, code string) int {
+	t.Helper()
+	return int(s.metric(t, fmt.Sprintf(`rtcd_turn_requests_total\{code="%s",method="%s"\}`, code, method)))
+}
