@@ -80,7 +80,6 @@ func startApp(t *testing.T, log io.Writer) *running {
 // startWith starts an app with more configuration, and changed before it serves.
 func startWith(t *testing.T, log io.Writer, more string, change func(*app)) *running {
 	t.Helper()
-	t.Setenv("STATE_DIRECTORY", t.TempDir())
 	r := newRunning(t, log, loopback(t)+more, lookup)
 	change(r.app)
 	r.serve()
@@ -90,6 +89,7 @@ func startWith(t *testing.T, log io.Writer, more string, change func(*app)) *run
 // newRunning makes an app from a file with the text.
 func newRunning(t *testing.T, log io.Writer, text string, lookup lookupFunc) *running {
 	t.Helper()
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
 	level := new(slog.LevelVar)
 	level.Set(slog.LevelDebug)
 	file := filepath.Join(t.TempDir(), "config.yaml")

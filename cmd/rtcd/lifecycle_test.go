@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"rtcd/config"
 )
 
 // fakeHalves stand for relay and hub: they count, and record the order of things.
@@ -43,7 +45,7 @@ func startProcess(allocations int64, timeout time.Duration, least int) *process 
 	p := &process{
 		lifecycle: &lifecycle{
 			hub: fakeHub{halves}, turn: fakeTurn{halves}, log: slog.New(slog.DiscardHandler),
-			timeout: timeout, min: least,
+			timeout: timeout, min: least, asked: make(chan struct{}, 1),
 		},
 		fakeHalves: halves, signals: make(chan os.Signal, 2), ended: make(chan error, 1), start: time.Now(),
 	}
@@ -119,6 +121,41 @@ func TestInterruptEndsAtOnce(t *testing.T) {
 		if len(p.events) != 0 {
 			t.Error("it drained")
 		}
+	})
+}
+
+// SIGHUP reloads, and ends nothing; not even a drain.
+func TestHangup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startProcess(2, 300*time.Second, 0)
+		p.hangup = func(context.Context) { p.events <- "reload" }
+		p.signals <- syscall.SIGHUP
+		p.signals <- syscall.SIGHUP
+		synctest.Wait()
+		if p.draining.Load() || len(p.events) != 2 {
+			t.Errorf("draining %t, %d reloads", p.draining.Load(), len(p.events))
+		}
+		p.set(config.Drain{Timeout: config.Duration(20 * time.Second)})
+		p.signals <- syscall.SIGTERM
+		time.Sleep(10 * time.Second)
+		p.signals <- syscall.SIGHUP
+		p.wantEnd(t, 20*time.Second)
+	})
+}
+
+// Asked by command, it drains as on SIGTERM; a signal still ends it.
+func TestDrainByCommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startProcess(2, 300*time.Second, 0)
+		p.ask()
+		p.ask()
+		synctest.Wait()
+		if !p.draining.Load() {
+			t.Error("it does not drain")
+		}
+		time.Sleep(time.Minute)
+		p.signals <- syscall.SIGTERM
+		p.wantEnd(t, time.Minute)
 	})
 }
 
