@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rtcd/config"
 	"rtcd/turnsrv/relay"
 )
@@ -22,13 +24,38 @@ func newLogger(c *config.Loaded, level *slog.LevelVar, w io.Writer) *slog.Logger
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
+// logDropped tells Prometheus what did not get into the log.
+func logDropped(n *atomic.Uint64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "rtcd_log_dropped_total", Help: "Lines that could not be written to the log, and events that it was too slow for.",
+	}, func() float64 { return float64(n.Load()) })
+}
+
 // logLevel is log.level, which config has validated.
 func logLevel(text config.LogLevel) (level slog.Level) {
 	level.UnmarshalText([]byte(text))
 	return level
 }
 
+// lossyWriter counts the lines that could not be written, as on a full disk. The next one
+// is tried again.
+type lossyWriter struct {
+	w       io.Writer
+	dropped *atomic.Uint64
+}
+
+func (l lossyWriter) Write(line []byte) (int, error) {
+	n, err := l.w.Write(line)
+	if err != nil {
+		l.dropped.Add(1)
+	}
+	return n, err
+}
+
 func isTerminal(w io.Writer) bool {
+	if l, ok := w.(lossyWriter); ok {
+		w = l.w
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
@@ -42,11 +69,13 @@ func isTerminal(w io.Writer) bool {
 type eventLog struct {
 	log   *slog.Logger
 	queue chan relay.Event
-	lost  atomic.Uint64
+	lost  atomic.Uint64 // since the last line that told
+
+	dropped *atomic.Uint64 // in all
 }
 
-func newEventLog(log *slog.Logger) *eventLog {
-	return &eventLog{log: log, queue: make(chan relay.Event, 1024)}
+func newEventLog(log *slog.Logger, dropped *atomic.Uint64) *eventLog {
+	return &eventLog{log: log, queue: make(chan relay.Event, 1024), dropped: dropped}
 }
 
 // put is the relay's OnEvent.
@@ -58,6 +87,7 @@ func (e *eventLog) put(event relay.Event) {
 	case e.queue <- event:
 	default:
 		e.lost.Add(1)
+		e.dropped.Add(1)
 	}
 }
 

@@ -41,9 +41,10 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			level := new(slog.LevelVar)
+			level, dropped := new(slog.LevelVar), new(atomic.Uint64)
+			out := lossyWriter{cmd.ErrOrStderr(), dropped}
 			a, err := newApp(cmd.Context(), setup{
-				config: c, log: newLogger(c, level, cmd.ErrOrStderr()), level: level, lookup: lookup,
+				config: c, log: newLogger(c, level, out), level: level, dropped: dropped, lookup: lookup,
 				load: func(data []byte) (*config.Loaded, error) { return flags.loadWith(c.File, data) },
 			})
 			if err != nil {
@@ -63,6 +64,9 @@ type setup struct {
 	log    *slog.Logger
 	level  *slog.LevelVar // of log
 	lookup lookupFunc     // of names in turn.external_ip
+
+	dropped *atomic.Uint64 // lines that did not get into the log; may be nil
+
 	// load loads the configuration anew, from data if that is not nil.
 	load func(data []byte) (*config.Loaded, error)
 }
@@ -102,7 +106,10 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
-	a := &app{setup: from, registry: newRegistry(), events: newEventLog(log), pages: web.Handler(web.Options{})}
+	if from.dropped == nil {
+		from.dropped = new(atomic.Uint64)
+	}
+	a := &app{setup: from, registry: newRegistry(), events: newEventLog(log, from.dropped), pages: web.Handler(web.Options{})}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -114,7 +121,7 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if a.cert, err = newCertSource(c, a.externals, log); err != nil {
 		return nil, err
 	}
-	a.registry.MustRegister(a.cert, &a.reloads)
+	a.registry.MustRegister(a.cert, &a.reloads, logDropped(from.dropped))
 	s, err := loadSecrets(c)
 	if err != nil {
 		return nil, err
