@@ -254,3 +254,18 @@ func TestDerive(t *testing.T) {
 		t.Error("two purposes give one key")
 	}
 }
+
+// A clock that is set back makes a credential last longer by as much, and no more.
+func TestTheClockIsSetBack(t *testing.T) {
+	k := newKeys(t, KeysOptions{Secrets: []string{secretA}})
+	c := k.Issue("alice", time.Hour, noon)
+	for _, jump := range []time.Duration{time.Hour, 24 * time.Hour} {
+		for after, want := range map[time.Duration]Verdict{
+			time.Hour + jump - time.Second: OK, time.Hour + jump + time.Second: Expired,
+		} {
+			if got := k.Lookup(c.Username, noon.Add(after-jump)).Verdict; got != want {
+				t.Errorf("set back by %v, %v after it was issued: %v, want %v", jump, after, got, want)
+			}
+		}
+	}
+}
