@@ -62,7 +62,7 @@ func testMovingAgainAndAgain(t *testing.T) {
 	p, _ := meet(t, ours(t, s, alice, memberOptions{}), ours(t, s, bob, memberOptions{}))
 	for i := range times {
 		r := p.survive(t, p[0], alice.Roam)
-		record(t, moves, goOnly, fmt.Sprintf("to another network, symmetric, %d. time", i+1), "", p.path(t), r.signaling, r.media)
+		record(t, moves, goOnly, fmt.Sprintf("to another network, symmetric, %d. time", i+1), "relayed", p.path(t), r.signaling, r.media)
 		t.Logf("%v allocations, %v refused by the quota", s.metric(t, `rtcd_turn_allocations`), s.metric(t, `rtcd_turn_\w+\{[^}]*"486"[^}]*\}`))
 	}
 	p.wantNoGhost(t, s)
