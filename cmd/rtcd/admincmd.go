@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -47,22 +49,25 @@ func (f *adminFlags) add(cmd *cobra.Command) {
 // systemState is the state directory of the systemd unit and the container.
 const systemState = "/var/lib/rtcd"
 
-// token is the admin token, "" if it cannot be read here.
-func (f *adminFlags) token() (string, error) {
+// tokens are the admin tokens that can be read here: root finds its own and that of the
+// service.
+func (f *adminFlags) tokens() (tokens []string, err error) {
 	if f.tokenFile != "" {
-		list, err := config.ReadSecrets(f.tokenFile)
-		if err != nil {
-			return "", err
-		}
-		return list[0], nil
+		return config.ReadSecrets(f.tokenFile)
 	}
-	dir, _ := stateDir()
-	for _, name := range []string{credential(adminTokenFile), filepath.Join(dir, adminTokenFile), filepath.Join(systemState, adminTokenFile)} {
-		if list, err := config.ReadSecrets(name); err == nil {
-			return list[0], nil
+	names := []string{credential(adminTokenFile)}
+	if dir, err := stateDir(); err == nil {
+		names = append(names, filepath.Join(dir, adminTokenFile))
+	}
+	for _, name := range append(names, filepath.Join(systemState, adminTokenFile)) {
+		if list, err := config.ReadSecrets(name); err == nil && !slices.Contains(tokens, list[0]) {
+			tokens = append(tokens, list[0])
 		}
 	}
-	return "", nil
+	if tokens == nil {
+		tokens = []string{""} // the answer tells what is missing, or that nobody is there
+	}
+	return tokens, nil
 }
 
 // target is the address to talk to.
@@ -94,19 +99,14 @@ func (f *adminFlags) call(ctx context.Context, method, path string, in, out any)
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
 	network, address := "tcp", string(target)
+	tokens := []string{""}
 	if file, unix := target.Unix(); unix {
 		network, address = "unix", file
 	} else if method != http.MethodGet {
-		token, err := f.token()
-		if err != nil {
+		if tokens, err = f.tokens(); err != nil {
 			return err
 		}
-		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -114,16 +114,35 @@ func (f *adminFlags) call(ctx context.Context, method, path string, in, out any)
 			return new(net.Dialer).DialContext(ctx, network, address)
 		},
 	}}
-	answer, err := client.Do(r)
-	if err != nil {
-		var cause *net.OpError
-		if errors.As(err, &cause) {
-			err = cause
+	for _, token := range tokens {
+		answer, err := ask(ctx, &client, method, path, token, body)
+		if err != nil {
+			return fmt.Errorf("no rtcd answers at %s: %w", target, err)
 		}
-		return fmt.Errorf("no rtcd answers at %s: %w", target, err)
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusUnauthorized {
+			return decodeAnswer(answer, out)
+		}
 	}
-	defer answer.Body.Close()
-	return decodeAnswer(answer, out)
+	return errors.New("the admin token does not match or cannot be read; give --token-file, run as the user " +
+		"of rtcd, or use a unix socket (listen.admin: unix:/run/rtcd/admin.sock)")
+}
+
+// ask sends one request; its error is the reason only.
+func ask(ctx context.Context, c *http.Client, method, path, token string, body []byte) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := c.Do(r)
+	var cause *url.Error
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return answer, err
 }
 
 // decodeAnswer reads an answer, or the refusal that it is.
@@ -134,11 +153,7 @@ func decodeAnswer(answer *http.Response, out any) error {
 	}
 	if answer.StatusCode >= http.StatusBadRequest {
 		var refusal struct{ Message string }
-		switch {
-		case answer.StatusCode == http.StatusUnauthorized:
-			return errors.New("the admin token does not match or cannot be read; give --token-file, run as the user " +
-				"of rtcd, or use a unix socket (listen.admin: unix:/run/rtcd/admin.sock)")
-		case json.Unmarshal(data, &refusal) == nil && refusal.Message != "":
+		if json.Unmarshal(data, &refusal) == nil && refusal.Message != "" {
 			return errors.New(refusal.Message)
 		}
 		return fmt.Errorf("the admin endpoint says %s", answer.Status)
