@@ -61,8 +61,8 @@ func testMovingAgainAndAgain(t *testing.T) {
 	alice, bob := home(t, lab.Symmetric), home(t, lab.Symmetric)
 	p, _ := meet(t, ours(t, s, alice, memberOptions{}), ours(t, s, bob, memberOptions{}))
 	for i := range times {
-		r := p.survive(t, p[0], alice.Roam)
-		record(t, moves, goOnly, fmt.Sprintf("to another network, symmetric, %d. time", i+1), "relayed", p.path(t), r.signaling, r.media)
+		r := p.survive(t, p[0], false, alice.Roam)
+		record(t, moves, goOnly, fmt.Sprintf("to another network, symmetric, number %d", i+1), "relayed", p.path(t), r.signaling, r.media)
 		t.Logf("%v allocations, %v refused by the quota", s.metric(t, `rtcd_turn_allocations`), s.metric(t, `rtcd_turn_\w+\{[^}]*"486"[^}]*\}`))
 	}
 	p.wantNoGhost(t, s)

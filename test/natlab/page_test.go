@@ -176,7 +176,7 @@ func testChromium(t *testing.T) {
 			t.Run(c.name+" moves/"+kinds.String(), func(t *testing.T) {
 				first, second := home(t, kinds...), home(t, kinds...)
 				p, found := meet(t, c.makes[0](t, s, first), c.makes[1](t, s, second))
-				r := p.survive(t, p[1], second.Roam)
+				r := p.survive(t, p[1], false, second.Roam)
 				p.wantVideo(t)
 				record(t, moves, c.name, "to another network, "+kinds.String(), found, p.path(t), r.signaling, r.media)
 				p.wantNoGhost(t, s)
