@@ -50,7 +50,7 @@ var (
 	moves = &table{
 		title: "The network changes in mid-call",
 		about: "Signaling: until the session was resumed as the same peer. Data: until 200,000 bytes had passed each way. Our Go client\n" +
-			"takes a socket for dead after 3 s and a path after pion's 5 s; Chromium is told of the change by the system.",
+			"takes a socket for dead after 3 s and a path after pion's 5 s; Chromium and the SDK have their own ways.",
 		columns: []string{"clients", "change", "path", "path after", "signaling after", "data after"},
 	}
 	halfOpen = &table{
