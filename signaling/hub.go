@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"rtcd/creds"
 )
 
@@ -42,6 +44,7 @@ type Hub struct {
 	tenants  map[string]*tenancy
 	sockets  map[*socket]struct{} // that said no hello yet
 	bans     map[string]time.Time // by identity
+	callers  callers
 }
 
 // New returns a hub, or an error when the options leave open who may come in.
@@ -202,6 +205,11 @@ func (h *Hub) admit(now time.Time, hello *Hello, t Transport) (*Session, *Error)
 	if until, found := h.bans[m.Identity]; found && now.Before(until) {
 		return nil, refuse(CodeForbidden, "banned")
 	}
+	key := callerOf(hello.Address)
+	if err := h.checkRoomLocked(key); err != nil {
+		h.callers.settle(key)
+		return nil, err
+	}
 	in := h.tenants[hello.Tenant]
 	if in == nil {
 		in = newTenancy(h, hello)
@@ -209,7 +217,8 @@ func (h *Hub) admit(now time.Time, hello *Hello, t Transport) (*Session, *Error)
 	}
 	in.sessions++
 	s := newSession(h, in, m, t, now)
-	s.counted = h.metrics.sessionsOf(hello.Dialect)
+	s.counted, s.caller = h.metrics.sessionsOf(hello.Dialect), key
+	h.callers.of(key).sessions++
 	h.sessions[m.ID] = s
 	s.counted.Inc()
 	return s, nil
@@ -225,6 +234,8 @@ func (h *Hub) forget(s *Session) {
 	}
 	delete(h.sessions, s.member.ID)
 	s.counted.Dec()
+	h.callers.of(s.caller).sessions--
+	h.callers.settle(s.caller)
 	if s.in.sessions--; s.in.sessions == 0 && s.in.tenant.Name != native {
 		delete(h.tenants, s.in.tenant.Name)
 		h.agenda.set(&s.in.slot, time.Time{})
@@ -245,15 +256,15 @@ func (h *Hub) member(hello *Hello) *Member {
 	c := &hello.Claims
 	m := &Member{
 		ID: newPeerID(), User: hello.User, Data: hello.Data,
-		Opens: c.Room, Expires: c.Expires, Perms: ParsePerms(c.Perms),
+		Opens: norm.NFC.String(c.Room), Expires: c.Expires, Perms: ParsePerms(c.Perms),
 		Identity: "address " + hello.Address,
 	}
 	if h.o.Open && c.Expires.IsZero() {
 		m.Perms = permsOpen
 	}
-	if c.Name != "" {
-		m.User, m.owned = c.Name, c.Name
-		m.Identity = "name " + c.Name
+	if name := norm.NFC.String(c.Name); name != "" {
+		m.User, m.owned = name, name
+		m.Identity = "name " + name
 	}
 	if hello.Nameless {
 		m.User = ""

@@ -248,7 +248,7 @@ func TestCompressionIsNotOffered(t *testing.T) {
 // the others get everything meanwhile.
 func TestASlowConsumerIsPutOut(t *testing.T) {
 	w := newWorld(t, Options{
-		Limits:       Limits{Rate: 1e6, Burst: 1e6, Queue: 64},
+		Limits:       Limits{Rate: 1e6, Burst: 1e6, ByteRate: 1e9, ByteBurst: 1e9, Queue: 64},
 		WriteTimeout: time.Hour, // the queue is to be full first, however slow this machine is
 	})
 	w.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -261,15 +261,20 @@ func TestASlowConsumerIsPutOut(t *testing.T) {
 	slow, welcome := w.enter("slow", `{"type":"hello","room":"r"}`)
 	w.dial = nil
 	fast, _ := w.enter("fast", `{"type":"hello","room":"r"}`)
-	talker, _ := w.enter("talker", `{"type":"hello","room":"r"}`)
-	fast.want(`{"event":"join"}`)
+	var talkers []*client // one alone has not so much of the queue
+	for _, name := range []string{"talker", "other"} {
+		c, _ := w.enter(name, `{"type":"hello","room":"r"}`)
+		fast.want(`{"event":"join"}`)
+		talkers = append(talkers, c)
+	}
+	talkers[1].listen()
 	payload := strings.Repeat("x", 60_000)
 	out := false
 	for i := 0; !out; i++ {
 		if i == 2000 {
 			t.Fatal("120 MB later it is still there")
 		}
-		talker.say(`{"type":"message","to":"#r","event":"%d","data":"%s"}`, i, payload)
+		talkers[i%2].say(`{"type":"message","to":"#r","event":"%d","data":"%s"}`, i, payload)
 		f := fast.hear()
 		if f["type"] == TypePeer {
 			out = f["event"] == EventLeave && f["reason"] == ReasonSlow

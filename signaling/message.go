@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // The nine verbs of a client, and the answers of the server that are not verbs.
@@ -152,6 +154,9 @@ func (m *Message) form() *Error {
 		m.ID = nil
 		return err
 	}
+	for _, name := range []*string{&m.User, &m.Room, &m.Role, &m.To} {
+		*name = norm.NFC.String(*name) // so that what looks the same is the same
+	}
 	return m.check()
 }
 
@@ -240,7 +245,7 @@ func (c *checker) name(field, s string) {
 
 func (c *checker) maybeName(field, s string) {
 	if s != "" && !validName(s) {
-		c.fault(field, "must be 1 to 128 bytes without control characters")
+		c.fault(field, "must be 1 to 128 bytes without control characters and marks of direction")
 	}
 }
 
@@ -277,12 +282,18 @@ func (c *checker) target(to string) {
 	c.name("to", rest)
 }
 
-// validName says whether s is 1–128 bytes of UTF-8 without control characters.
+// validName says whether s is 1–128 bytes of UTF-8 without characters that deceive.
 func validName(s string) bool {
 	if s == "" || len(s) > maxName || !utf8.ValidString(s) {
 		return false
 	}
-	return strings.IndexFunc(s, unicode.IsControl) < 0
+	return strings.IndexFunc(s, deceives) < 0
+}
+
+// deceives says whether a character of a name could make it look like another's, or like
+// more than a name: controls, line ends, and marks that turn the direction of writing.
+func deceives(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
 // cutLast splits ROOM/ROLE at the last slash, for a role has none.

@@ -15,6 +15,7 @@ type metrics struct {
 	refused  *prometheus.CounterVec // by error code
 	closed   *prometheus.CounterVec // by close code
 	rejected *prometheus.CounterVec // upgrades, by reason
+	delayed  prometheus.Counter
 	sent     prometheus.Counter
 	resumed  prometheus.Counter
 	minted   prometheus.Counter
@@ -44,6 +45,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused:  vec("messages_refused_total", "Messages answered by an error.", "code"),
 		closed:   vec("sessions_closed_total", "Sessions that ended, by close code.", "code"),
 		rejected: vec("upgrades_rejected_total", "WebSockets refused before they were one.", "reason"),
+		delayed:  counter("hellos_delayed_total", "Refused hellos answered late, for many came from their address."),
 		sent:     counter("messages_sent_total", "Events handed to transports."),
 		resumed:  counter("sessions_resumed_total", "Sessions taken up again."),
 		minted:   counter("credentials_minted_total", "Credentials minted for members."),
@@ -59,7 +61,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	if r != nil {
 		r.MustRegister(m.sockets, m.sessions, m.away, m.received, m.refused, m.closed,
-			m.rejected, m.sent, m.resumed, m.minted, m.revoked, m.panics)
+			m.rejected, m.delayed, m.sent, m.resumed, m.minted, m.revoked, m.panics)
 	}
 	return m
 }

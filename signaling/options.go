@@ -19,14 +19,24 @@ type Limits struct {
 	MessageBytes  int     // of one text frame (64 KiB)
 	Rate          float64 // messages a second (50) …
 	Burst         int     // … after so many at once (200)
+	ByteRate      int     // bytes a second, counted for each receiver (1 MiB) …
+	ByteBurst     int     // … after so many at once (4 MiB)
 	Queue         int     // frames waiting for one member (256)
 	QueueBytes    int     // bytes waiting for one member (1 MiB)
 	Rooms         int     // of one session (32)
 	Members       int     // of one room (50)
 	PresenceBytes int     // of presence data (1 KiB)
+
+	Sessions         int           // of this node, and as many sockets that said no hello yet (65,536)
+	SessionsPerIP    int           // of one address or /64 (an eighth of Sessions, at least 64)
+	StrangersPerIP   int           // sockets of one address or /64 that said no hello yet (1,024, at most SessionsPerIP)
+	FailuresPerIP    int           // hellos of one address or /64 that are refused without delay … (10)
+	FailuresForgiven time.Duration // … in such a time (30 min)
 }
 
 func (l Limits) withDefaults() Limits {
+	sessions := cmp.Or(l.Sessions, 1<<16)
+	perIP := cmp.Or(l.SessionsPerIP, min(sessions, max(64, sessions/8)))
 	return Limits{
 		MessageBytes:  cmp.Or(l.MessageBytes, 64<<10),
 		Rate:          cmp.Or(l.Rate, 50),
@@ -36,6 +46,14 @@ func (l Limits) withDefaults() Limits {
 		Rooms:         cmp.Or(l.Rooms, 32),
 		Members:       cmp.Or(l.Members, 50),
 		PresenceBytes: cmp.Or(l.PresenceBytes, 1<<10),
+		ByteRate:      cmp.Or(l.ByteRate, 1<<20),
+		ByteBurst:     cmp.Or(l.ByteBurst, 4<<20),
+
+		Sessions:         sessions,
+		SessionsPerIP:    perIP,
+		StrangersPerIP:   cmp.Or(l.StrangersPerIP, min(perIP, 1024)),
+		FailuresPerIP:    cmp.Or(l.FailuresPerIP, 10),
+		FailuresForgiven: cmp.Or(l.FailuresForgiven, 30*time.Minute),
 	}
 }
 

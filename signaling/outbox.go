@@ -45,6 +45,24 @@ func (o *outbox) push(e *Event, numbered bool, limit Limits) bool {
 	return true
 }
 
+// hogs says whether most of a queue that is nearly full is of one sender, to whom e would
+// give still more. The last eighth is for the others.
+func (o *outbox) hogs(e *Event, limit Limits) bool {
+	waiting, size := o.frames[o.next:], e.size()
+	share, shareBytes := limit.Queue-limit.Queue/8, limit.QueueBytes-limit.QueueBytes/8
+	if len(waiting) < share && o.waitingBytes+size <= shareBytes {
+		return false
+	}
+	n, bytes := 0, 0
+	for _, f := range waiting {
+		if f.Event.From == e.From {
+			n++
+			bytes += f.Event.size()
+		}
+	}
+	return n > 0 && (n >= share || bytes+size > shareBytes)
+}
+
 // unshift puts e, without a number, before everything that waits.
 func (o *outbox) unshift(e *Event) {
 	o.frames = slices.Insert(o.frames, o.next, Frame{Event: e})

@@ -2,9 +2,9 @@ package signaling
 
 import "time"
 
-// receive takes one frame of the native protocol that came over l. It says
-// whether l is still the session's link. It keeps nothing of data.
-func (s *Session) receive(now time.Time, l *link, data []byte) bool {
+// receive takes one message of the native protocol that came over l and took so many
+// bytes there. It says whether l is still the session's link. It keeps nothing of data.
+func (s *Session) receive(now time.Time, l *link, data []byte, size int) bool {
 	s.recv.Lock()
 	defer s.recv.Unlock()
 	m, err := ParseMessage(data)
@@ -22,14 +22,15 @@ func (s *Session) receive(now time.Time, l *link, data []byte) bool {
 		s.got++
 	}
 	switch {
-	case !s.rate.take(now, s.hub.o.Limits.messages()):
+	case !s.rate.take(now, s.hub.o.Limits.messages()), !s.bytes.spend(now, s.hub.o.Limits.bytes(), size):
 		s.overRate(now, &m)
 	case err != nil:
 		s.hub.metrics.received.WithLabelValues("bad").Inc()
 		s.tell(errorEvent(&m, err), true)
 	default:
 		s.hub.metrics.verb(m.Type).Inc()
-		s.take(now, &m)
+		others := s.take(now, &m)
+		s.bytes.charge(max(0, others-1) * len(data)) // the first is paid
 	}
 	return true
 }
@@ -43,8 +44,9 @@ func (s *Session) overRate(now time.Time, m *Message) {
 	s.tell(errorEvent(m, refuse(CodeRate, "too many messages")), true)
 }
 
-// take carries out a message; s.recv is held.
-func (s *Session) take(now time.Time, m *Message) {
+// take carries out a message and returns how many events it made for others; s.recv is
+// held.
+func (s *Session) take(now time.Time, m *Message) (others int) {
 	switch m.Type {
 	case TypeHello:
 		s.expel(ReasonLimits, CloseProtocol, "a second hello", false, false)
@@ -54,9 +56,17 @@ func (s *Session) take(now time.Time, m *Message) {
 		s.ice(now, m)
 	default:
 		s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
-			return t.Apply(now, s.member, m, out)
+			before := len(out)
+			out = t.Apply(now, s.member, m, out)
+			for _, d := range out[before:] {
+				if d.Event != nil && d.To != s.member {
+					others++
+				}
+			}
+			return out
 		})
 	}
+	return others
 }
 
 // ice answers with credentials, which only a member of a room gets.

@@ -51,6 +51,12 @@ func (r resumer) verify(token string) (peer string, generation uint64, ok bool) 
 	return peer, binary.BigEndian.Uint64(b), true
 }
 
+// knows says whether the token is one of ours.
+func (r resumer) knows(token string) bool {
+	_, _, ok := r.verify(token)
+	return ok
+}
+
 var peerAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // newPeerID returns 128 random bits as 26 letters and digits: fit for a TURN user

@@ -340,8 +340,15 @@ func TestWhatIsSentToTheAbsentIsBounded(t *testing.T) {
 	ann.want(`{"type":"peer","event":"join"}`)
 	bob.cut()
 	ann.want(`{"type":"peer","event":"away"}`)
-	for range 5 {
+	cyd, _ := w.enter("cyd", `{"type":"hello","room":"r"}`) // which bob has to hear, too
+	ann.want(`{"type":"peer","event":"join"}`)
+	for range 2 {
 		ann.say(`{"type":"message","to":"#r","data":0}`)
+		cyd.want(`{"type":"message"}`)
 	}
+	cyd.say(`{"type":"message","to":"#r","data":0}`)
+	ann.want(`{"type":"message"}`)
+	cyd.say(`{"type":"message","to":"#r","data":0}`)
+	ann.want(`{"type":"message"}`)
 	ann.want(`{"type":"peer","event":"leave","reason":"slow","peer":"%s"}`, welcome.str("peer"))
 }

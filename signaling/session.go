@@ -29,11 +29,13 @@ type Session struct {
 	slot   // in the agenda: pings and credentials
 
 	counted prometheus.Gauge // the sessions of its dialect
+	caller  string           // counted in the hub's callers
 	purse   purse            // guarded by in.mu
 
 	recv  sync.Mutex // one message at a time; guards the following
 	got   uint64     // messages taken, without hello and ping
 	rate  bucket
+	bytes bucket
 	mercy bucket // refusals for rate before the end
 
 	mu         sync.Mutex // guards the following
@@ -67,6 +69,7 @@ func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Ses
 	s := &Session{
 		hub: h, in: in, member: m, link: &link{t: t, writing: true},
 		rate:       l.messages().full(),
+		bytes:      l.bytes().full(),
 		mercy:      l.mercy().full(),
 		ping:       now.Add(h.o.PingEvery),
 		generation: 1,

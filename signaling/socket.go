@@ -28,7 +28,9 @@ type socket struct {
 	conn    *websocket.Conn
 	wire    *wire
 	address string
+	caller  string // callerOf its address
 	token   string // from the handshake
+	verdict func() // the answer to a hello that failed too often, when it is time
 
 	session  *Session // the reader's, as what follows
 	link     *link
@@ -79,6 +81,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		hub: h, conn: conn, wire: hijacker.wire, address: h.o.Address(r), token: offeredToken(r),
 		controls: controlRate.full(),
 	}
+	c.caller = callerOf(c.address)
 	if !h.addSocket(c) {
 		c.Close(CloseGoing, "going")
 		conn.Close()
@@ -94,12 +97,21 @@ func (h *Hub) refuses(r *http.Request) (status int, reason string) {
 	switch {
 	case h.isDraining():
 		return http.StatusServiceUnavailable, "draining"
+	case h.isFull():
+		return http.StatusServiceUnavailable, "full"
 	case !originAllowed(*h.origins.Load(), r):
 		return http.StatusForbidden, "origin"
 	case len(offered) > 0 && !slices.Contains(offered, Subprotocol):
 		return http.StatusBadRequest, "subprotocol"
 	}
 	return 0, ""
+}
+
+// isFull says whether as many sockets as the hub may have said no hello yet.
+func (h *Hub) isFull() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.sockets) >= h.o.Limits.Sessions
 }
 
 func (h *Hub) retryAfter() time.Duration {
@@ -117,23 +129,34 @@ func offeredToken(r *http.Request) string {
 	return ""
 }
 
-// addSocket counts the socket's goroutine in, unless the hub is on its way out.
+// addSocket counts the socket's goroutine in, unless the hub is on its way out. Of an
+// address with too many that said nothing yet, the oldest has to go.
 func (h *Hub) addSocket(c *socket) bool {
+	tooMany, ok := h.enter(c)
+	if tooMany != nil {
+		h.metrics.rejected.WithLabelValues("strangers").Inc()
+		tooMany.Close(0, "")
+	}
+	return ok
+}
+
+func (h *Hub) enter(c *socket) (tooMany *socket, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {
-		return false
+		return nil, false
 	}
 	h.sockets[c] = struct{}{}
 	h.wg.Add(1)
 	h.metrics.sockets.Inc()
-	return true
+	return h.callers.enter(c, h.o.Limits.StrangersPerIP), true
 }
 
 func (h *Hub) dropSocket(c *socket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.sockets, c)
+	h.callers.known(c)
 }
 
 // run reads until the socket ends or is parked: most sessions are idle, and those have
@@ -165,6 +188,7 @@ var (
 
 func (c *socket) prepare() {
 	c.conn.SetReadLimit(int64(c.hub.o.Limits.MessageBytes))
+	c.wire.taken, c.wire.most = 0, 8*c.hub.o.Limits.MessageBytes+readBuffer // frames of one byte have eight
 	c.conn.SetPingHandler(func(data string) error {
 		if c.control() {
 			c.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
@@ -184,7 +208,7 @@ func (c *socket) finish(err error) {
 	if err == nil && c.session == nil {
 		c.Close(CloseInternal, "internal error")
 	}
-	if err == nil || errors.Is(err, websocket.ErrReadLimit) {
+	if err == nil || errors.Is(err, websocket.ErrReadLimit) || errors.Is(err, errCutUp) {
 		c.linger()
 	}
 }
@@ -216,14 +240,14 @@ func (c *socket) serve() (err error) {
 // go on to wait for the next message, and could not be told that it takes too long.
 func (c *socket) wait() error {
 	w := c.wire
-	w.waiting = true
+	w.waiting, w.taken = true, 0
 	defer func() { w.waiting = false }()
 	for {
 		head, err := w.r.Peek(2)
 		if err != nil || head[0] != finPong || head[1] < masked || head[1] > masked+maxControl {
 			return err
 		}
-		n := 2 + 4 + int(head[1]-masked)
+		n := frameHeader + int(head[1]-masked)
 		if _, err := w.r.Peek(n); err != nil {
 			return err
 		}
@@ -259,9 +283,11 @@ func (c *socket) read() error {
 	case c.wire.closing.Load(): // reading on for the far side's close frame
 	case kind != websocket.TextMessage:
 		c.fail(CloseProtocol, "a binary frame")
+	case c.verdict != nil:
+		c.fail(CloseRate, "too many hellos")
 	case c.session == nil:
 		c.hello(b.Bytes())
-	case c.session.receive(now, c.link, b.Bytes()):
+	case c.session.receive(now, c.link, b.Bytes(), c.wire.taken):
 		c.extend(now, c.hub.o.DeadAfter)
 	}
 	return nil
@@ -285,6 +311,7 @@ func (c *socket) control() bool {
 	if c.wire.closing.Load() {
 		return false
 	}
+	c.wire.taken = max(0, c.wire.taken-frameHeader-maxControl) // no part of a message
 	now := time.Now()
 	if !c.controls.take(now, controlRate) {
 		c.fail(CloseRate, "too many control frames")
@@ -318,10 +345,15 @@ func (s *Session) owns(l *link) bool {
 func (c *socket) ended(err error) {
 	switch {
 	case c.session == nil:
-		if isTimeout(err) && !c.wire.closing.Load() {
+		if !isTimeout(err) || c.wire.closing.Load() {
+			return
+		}
+		if c.verdict != nil {
+			c.verdict()
+		} else {
 			c.Close(CloseUnauthorized, "no hello in time")
 		}
-	case errors.Is(err, websocket.ErrReadLimit): // the library has sent 1009
+	case errors.Is(err, websocket.ErrReadLimit), errors.Is(err, errCutUp): // for the first the library has sent 1009
 		c.fail(CloseTooBig, "message too big")
 	case websocket.IsCloseError(err, websocket.CloseNormalClosure) && c.session.owns(c.link):
 		c.session.expel(ReasonLeft, CloseNormal, "", true, true)
@@ -356,6 +388,10 @@ func (c *socket) hello(data []byte) {
 		m.Token = c.token
 	}
 	claims, err := c.hub.Authorize(m.Token, time.Now())
+	if err != nil && m.Token == "" && c.hub.resumer.knows(m.Resume) {
+		c.answer(&m, refuse(CodeExpired, "the session is gone"), CloseExpired) // nobody's guess
+		return
+	}
 	switch {
 	case err != nil && m.Resume != "":
 		c.refuse(&m, refuse(CodeExpired, "the session is gone"), CloseExpired)
@@ -383,6 +419,8 @@ func closeCode(err *Error) int {
 		return CloseUnauthorized
 	case CodeInternal:
 		return CloseGoing
+	case CodeLimit:
+		return CloseRate
 	}
 	return CloseForbidden
 }
@@ -418,8 +456,21 @@ func (c *socket) begun() {
 // longAgo is a deadline that has passed: only what is in the buffers can be read.
 var longAgo = time.Unix(1, 0)
 
-// refuse answers a hello and closes.
+// refuse answers a hello and closes, late if too many tokens of this address were worth
+// nothing.
 func (c *socket) refuse(m *Message, err *Error, code int) {
+	if err.Code == CodeUnauthorized || err.Code == CodeForbidden || err.Code == CodeExpired {
+		now := time.Now()
+		if late := c.hub.failed(now, c.caller); late > 0 {
+			c.verdict = func() { c.answer(m, err, code) }
+			c.extend(now, late)
+			return
+		}
+	}
+	c.answer(m, err, code)
+}
+
+func (c *socket) answer(m *Message, err *Error, code int) {
 	c.hub.metrics.refused.WithLabelValues(err.Code).Inc()
 	e := errorEvent(m, err)
 	c.Send([]Frame{{Event: e}})

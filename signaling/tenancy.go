@@ -77,6 +77,11 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		if x.tenant.Name == native {
 			e.JSON() // a writer's stack is too small for that, and would grow each time
 		}
+		if sender := x.hog(s, e); sender != nil {
+			return append(out, Delivery{To: sender, Event: &Event{
+				Type: TypeError, Code: CodeRate, To: d.To.ID, Message: "most of what waits for this peer is yours already",
+			}})
+		}
 		if !s.push(e, true) {
 			s.finish(CloseSlow, "too slow", true)
 			return x.tenant.Remove(d.To, ReasonSlow, false, out)
@@ -91,6 +96,21 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		s.finish(d.Close, "", false)
 	}
 	return out
+}
+
+// hog is the sender of e if it already has more than its share of what waits for s; nobody
+// shall be able to get somebody else put out. Old clients of dialects expect no such answer.
+func (x *tenancy) hog(s *Session, e *Event) *Member {
+	if e.From == "" || e.From == s.member.ID || x.tenant.Name != native {
+		return nil
+	}
+	s.mu.Lock()
+	hogs := !s.over && s.out.hogs(e, s.hub.o.Limits)
+	s.mu.Unlock()
+	if !hogs {
+		return nil
+	}
+	return x.tenant.members[e.From]
 }
 
 // open returns the session's credentials; the caller holds the lock.

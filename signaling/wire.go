@@ -23,6 +23,8 @@ type wire struct {
 	dead    time.Time   // when silence has lasted too long; the reader's, as the two that follow
 	until   time.Time   // the read deadline: dead, or earlier, to see whether the socket may be parked
 	waiting bool        // between two messages
+	taken   int         // bytes read since the last message
+	most    int         // so many are one message, however it is cut into frames
 	closing atomic.Bool // the far side has a closeGrace left
 
 	mu     sync.Mutex // guards the following, and makes writes whole
@@ -39,6 +41,8 @@ const (
 	finPong    = 0x80 | websocket.PongMessage
 	masked     = 0x80
 	maxControl = 125 // bytes in a control frame
+
+	frameHeader = 2 + 4 // bytes before them
 )
 
 // appendHeader appends the header of a frame with n bytes of payload.
@@ -111,8 +115,15 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.arm(w.dead)
 		n, err = w.Conn.Read(p)
 	}
+	if w.taken += n; err == nil && w.most > 0 && w.taken > w.most {
+		return n, errCutUp
+	}
 	return n, err
 }
+
+// errCutUp is a message of so many frames that the read limit, which counts what is in
+// them, says too little.
+var errCutUp = errors.New("too many frames for one message")
 
 func isTimeout(err error) bool {
 	var e net.Error
