@@ -18,17 +18,18 @@ func TestL3IdleAllocations(t *testing.T) {
 		return
 	}
 	const count, rounds, most = 5000, 3, 12_000
-	row := begin(t, "L3", "5,000 idle allocations of UDP clients, each refreshed three times")
+	row := newRow(t, "L3", "5,000 idle allocations of UDP clients, each refreshed three times")
 	s := serve(t)
 	release(t, s.allocate(t, 100)) // so that pools are filled
 	s.collect(t)
-	before, idle := s.resident(t), s.descriptors()
+	const heap = "go_memstats_heap_alloc_bytes"
+	before, heapBefore, idle := s.resident(t), s.metric(t, heap), s.descriptors()
 	list := s.allocate(t, count)
 	s.collect(t)
-	bytes := (s.resident(t) - before) / count
-	row.figure("%.0f bytes of memory each", bytes)
-	if bytes > most {
-		t.Errorf("an idle allocation costs %.0f bytes, want less than %d", bytes, most)
+	bytes, heapBytes := (s.resident(t)-before)/count, (s.metric(t, heap)-heapBefore)/count
+	row.figure("each %.0f bytes of resident memory, %.0f bytes of heap", bytes, heapBytes)
+	if max(bytes, heapBytes) > most {
+		t.Errorf("an idle allocation costs %.0f bytes, %.0f on the heap; want less than %d", bytes, heapBytes, most)
 	}
 	begin := time.Now()
 	for range rounds {
@@ -104,7 +105,7 @@ func TestL4AllocationStorm(t *testing.T) {
 		return
 	}
 	const rate, length = 500, time.Minute
-	row := begin(t, "L4", "500 Allocates/s for 60 s with a lifetime of 600 s, then all released")
+	row := newRow(t, "L4", "500 Allocates/s for 60 s with a lifetime of 600 s, then all released")
 	s := serve(t, "turn.port_rest=1s")
 	before := s.descriptors()
 	start := time.Now()
@@ -115,7 +116,10 @@ func TestL4AllocationStorm(t *testing.T) {
 	}
 	release(t, made)
 	s.wantIdle(t, row, before)
-	time.Sleep(time.Second) // the ports' rest, of which each is over
+	for _, c := range made {
+		_ = c.Conn.Close() // this process has as many descriptors as the server
+	}
+	time.Sleep(time.Second) // the ports' rest
 	again, refusals := storm(t, s, rate, time.Duration(float64(len(made))/rate*float64(time.Second)))
 	row.figure("range back: %d of %d again", len(again), len(made))
 	if refusals > 0 {
@@ -127,7 +131,7 @@ func TestL4AllocationStorm(t *testing.T) {
 func TestF7FullPortRange(t *testing.T) {
 	const first, count = 50_000, 100
 	rest := either(3*time.Second, 2*time.Minute)
-	row := begin(t, "F7", fmt.Sprintf("a range of %d relay ports used up; a rest of %v", count, rest))
+	row := newRow(t, "F7", fmt.Sprintf("a range of %d relay ports used up; a rest of %v", count, rest))
 	s := serve(t, fmt.Sprintf("turn.relay_ports=%d-%d", first, first+count-1), "turn.port_rest="+rest.String())
 	list := s.allocate(t, count)
 	wantPorts(t, list, first, count)
@@ -139,7 +143,7 @@ func TestF7FullPortRange(t *testing.T) {
 		}
 	}
 	row.figure("%d of %d allocated, each port once, then %d of %d refused with 508", count, count, more, more)
-	if n := s.answers(t, "allocate", "508"); n != more {
+	if n := s.answers(t, "allocate", "508"); n < more { // retransmissions are answered too
 		t.Errorf("the server counts %d answers 508, want %d", n, more)
 	}
 

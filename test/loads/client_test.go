@@ -52,10 +52,10 @@ func refused(err error, code int) bool {
 	return ok && r.Code == code
 }
 
-// echo is a peer that sends back what it gets, until the end of the test.
-func echo(t *testing.T) netip.AddrPort {
+// echo is a peer in a node that sends back what it gets, until the end of the test.
+func echo(t *testing.T, at *lab.Node) netip.AddrPort {
 	t.Helper()
-	conn, err := world.peers.ListenPacket(t.Context(), netip.AddrPortFrom(world.peers.IP4, 0).String())
+	conn, err := at.ListenPacket(t.Context(), netip.AddrPortFrom(at.IP4, 0).String())
 	must(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	// The test owns it; closing the socket ends it.

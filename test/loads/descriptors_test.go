@@ -40,11 +40,11 @@ func wantEcho(c *turnclient.Client, text string) error {
 
 func TestF8OutOfDescriptors(t *testing.T) {
 	const limit, connections = 256, 1000
-	row := begin(t, "F8", "256 descriptors, and 1,000 connections to the relay and the hub")
+	row := newRow(t, "F8", "256 descriptors, and 1,000 connections to the relay and the hub")
 	s := serveBy(t, []string{"prlimit", "--nofile=256:256"})
 	before := s.mustDial(t, "tcp", "before")
 	must(t, before.Allocate())
-	must(t, before.Bind(channel, echo(t)))
+	must(t, before.Bind(channel, echo(t, world.peers)))
 	must(t, wantEcho(before, "before"))
 
 	o := soak.Options{Calls: 10, Outside: 10, Rate: either(1000., 5000), For: either(9*time.Second, 30*time.Second)}

@@ -16,7 +16,7 @@ func TestD1Drain(t *testing.T) {
 		return
 	}
 	const members = 200
-	row := begin(t, "D1", fmt.Sprintf("SIGTERM with 50 calls, 50 peers outside and %d members of rooms", members))
+	row := newRow(t, "D1", fmt.Sprintf("SIGTERM with 50 calls, 50 peers outside and %d members of rooms", members))
 	s := serve(t)
 	last := s.mustDial(t, "udp", "last")
 	must(t, last.Allocate())
@@ -71,7 +71,7 @@ func TestD2DrainTimeout(t *testing.T) {
 		return
 	}
 	const timeout = 10 * time.Second
-	row := begin(t, "D2", fmt.Sprintf("SIGTERM with a client that never leaves, drain.timeout %v", timeout))
+	row := newRow(t, "D2", fmt.Sprintf("SIGTERM with a client that never leaves, drain.timeout %v", timeout))
 	s := serve(t, "drain.timeout="+timeout.String())
 	s.allocate(t, 1)
 	begin := time.Now()
@@ -89,7 +89,7 @@ func TestD3SecondSignal(t *testing.T) {
 		return
 	}
 	const members = 2000
-	row := begin(t, "D3", fmt.Sprintf("SIGTERM with %d WebSockets and an allocation, SIGTERM again, start", members))
+	row := newRow(t, "D3", fmt.Sprintf("SIGTERM with %d WebSockets and an allocation, SIGTERM again, start", members))
 	s := serve(t)
 	s.allocate(t, 1)
 	hub := joinAll(t, s, members, members/5)

@@ -18,7 +18,7 @@ func TestF9DiskFullForLogs(t *testing.T) {
 	if !long() {
 		return
 	}
-	row := begin(t, "F9", "the disk of the log is full while allocations come and go")
+	row := newRow(t, "F9", "the disk of the log is full while allocations come and go")
 	dir := t.TempDir()
 	must(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"))
 	t.Cleanup(func() { must(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
@@ -102,7 +102,7 @@ func TestF13MemoryLimit(t *testing.T) {
 		return
 	}
 	const limit = 128 << 20
-	row := begin(t, "F13", "128 MiB of memory (cgroup) and GOMEMLIMIT=100MiB: L4's storm, then a flood of 5,000 datagrams/s with 1,000 idle connections")
+	row := newRow(t, "F13", "128 MiB of memory (cgroup) and GOMEMLIMIT=100MiB: L4's storm, then a flood of 5,000 datagrams/s with 1,000 idle connections")
 	t.Setenv("GOMEMLIMIT", "100MiB")
 	s := serve(t, "turn.port_rest=1s")
 	add, oomKills := memoryGroup(t, limit)
@@ -135,7 +135,7 @@ func TestF17Fragments(t *testing.T) {
 	if !long() {
 		return
 	}
-	row := begin(t, "F17", "payloads of 1,500 and 1,900 B over a path with an MTU of 1,280 B between server and router")
+	row := newRow(t, "F17", "payloads of 1,500 and 1,900 B over a path with an MTU of 1,280 B between server and router")
 	router, server := world.net.Namespaces()[0], world.server.Namespace()
 	mtu := func(bytes string) {
 		for _, at := range [][2]string{{router, "to-srv"}, {server, "eth0"}} {

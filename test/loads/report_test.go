@@ -28,8 +28,8 @@ var report struct {
 	rows []*row
 }
 
-// begin begins a row. Its verdict is that of the test.
-func begin(t *testing.T, id, what string) *row {
+// newRow begins a row. Its verdict is that of the test.
+func newRow(t *testing.T, id, what string) *row {
 	r := &row{t: t, id: id, what: what}
 	t.Cleanup(func() {
 		r.verdict = "held"
@@ -67,11 +67,14 @@ func writeReport() error {
 	if err := unix.Uname(&kernel); err != nil {
 		return err
 	}
-	load, _ := os.ReadFile("/proc/loadavg") // it is only told
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Loads and faults, %s\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"))
 	fmt.Fprintf(&b, "By `make lab` on Linux %s, %d cores, %s; the machine's load at the end was %s.\nServer and generator share the cores.\n\n",
-		unix.ByteSliceToString(kernel.Release[:]), runtime.NumCPU(), runtime.Version(), strings.Join(strings.Fields(string(load))[:min(3, len(strings.Fields(string(load))))], " "))
+		unix.ByteSliceToString(kernel.Release[:]), runtime.NumCPU(), runtime.Version(), strings.Join(strings.Fields(string(load))[:3], " "))
 	b.WriteString("| row | what was done | measured | verdict |\n|---|---|---|---|\n")
 	slices.SortStableFunc(report.rows, func(x, y *row) int { return cmp.Compare(x.place(), y.place()) })
 	for _, r := range report.rows {

@@ -12,7 +12,7 @@ import (
 // F15: who had an allocation learns at once that it is gone, and whoever was in a room is in it again.
 func TestF15Restart(t *testing.T) {
 	count, members := either(50, 500), either(20, 200)
-	row := begin(t, "F15", fmt.Sprintf("restart with SIGINT, then kill -9, with %d allocations and %d members of rooms", count, members))
+	row := newRow(t, "F15", fmt.Sprintf("restart with SIGINT, then kill -9, with %d allocations and %d members of rooms", count, members))
 	s := serve(t)
 	list := s.allocate(t, count)
 	hub := joinAll(t, s, members, members/5)

@@ -30,7 +30,7 @@ func TestL5Rooms(t *testing.T) {
 		return
 	}
 	const members, rooms, rate = 2000, 400, 10
-	row := begin(t, "L5", fmt.Sprintf("%d WebSockets in %d rooms, %d messages/s in each room", members, rooms, rate))
+	row := newRow(t, "L5", fmt.Sprintf("%d WebSockets in %d rooms, %d messages/s in each room", members, rooms, rate))
 	s := serve(t)
 	begin := time.Now()
 	ledgers := make([]ledger, members) // each belongs to its member's reader
@@ -104,7 +104,7 @@ func TestL6ReconnectStorm(t *testing.T) {
 		return
 	}
 	const members, rooms = 2000, 400
-	row := begin(t, "L6", fmt.Sprintf("kill -9 with %d WebSockets in %d rooms, then a start; all come back within about a second", members, rooms))
+	row := newRow(t, "L6", fmt.Sprintf("kill -9 with %d WebSockets in %d rooms, then a start; all come back within about a second", members, rooms))
 	s := serve(t)
 	h := joinAll(t, s, members, rooms)
 	begin := time.Now()

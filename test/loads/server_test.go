@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -56,40 +57,56 @@ func serve(t *testing.T, settings ...string) *server {
 // serveBy runs it by another program.
 func serveBy(t *testing.T, wrap []string, settings ...string) *server {
 	t.Helper()
+	s := install(t, wrap, settings...)
+	s.start(t)
+	return s
+}
+
+// install is all but the start.
+func install(t *testing.T, wrap []string, settings ...string) *server {
+	t.Helper()
 	s := &server{dir: t.TempDir(), wrap: wrap}
 	s.admin = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return world.server.Dial(ctx, network, addr)
 		},
 	}}
-	path := filepath.Join(s.dir, "config.yaml")
-	must(t, os.WriteFile(path, fmt.Appendf(nil, configText, world.server.IP4, hubPort, turnPort, secret), 0o600))
-	s.args = []string{"serve", "--config", path}
+	s.configure(t, config())
+	s.args = []string{"serve", "--config", s.configFile()}
 	for _, kv := range settings {
 		s.args = append(s.args, "--set", kv)
 	}
 	t.Cleanup(func() {
 		s.admin.CloseIdleConnections()
+		if s.process == nil {
+			return
+		}
 		must(t, s.process.Stop())
 		s.mustNotPanic(t)
 		if t.Failed() {
 			t.Logf("rtcd wrote:\n%s", s.process.Output())
 		}
 	})
-	s.start(t)
 	return s
+}
+
+// config is the configuration's text.
+func config() string {
+	return fmt.Sprintf(configText, world.server.IP4, hubPort, turnPort, secret)
+}
+
+func (s *server) configFile() string { return filepath.Join(s.dir, "config.yaml") }
+
+// configure replaces the configuration; a running server does not know yet.
+func (s *server) configure(t *testing.T, text string) {
+	t.Helper()
+	must(t, os.WriteFile(s.configFile(), []byte(text), 0o600))
 }
 
 // start starts the program and waits until it is ready.
 func (s *server) start(t *testing.T) {
 	t.Helper()
-	argv := slices.Concat(s.wrap, []string{world.program}, s.args)
-	cmd := world.server.Command(context.WithoutCancel(t.Context()), argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+s.dir)
-	var err error
-	s.process, err = lab.Start(cmd)
-	must(t, err)
-	s.pid = cmd.Process.Pid
+	s.launch(t)
 	eventually(t, "rtcd is ready", func() bool {
 		select {
 		case <-s.process.Ended():
@@ -99,6 +116,24 @@ func (s *server) start(t *testing.T) {
 		_, err := s.ask(t.Context(), "/readyz")
 		return err == nil
 	})
+}
+
+// command is one that talks to the running server.
+func (s *server) command(t *testing.T, args ...string) *exec.Cmd {
+	cmd := world.server.Command(patient(t), world.program, append(args, "--admin", "127.0.0.1:9641")...)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+s.dir)
+	return cmd
+}
+
+func (s *server) launch(t *testing.T) {
+	t.Helper()
+	argv := slices.Concat(s.wrap, []string{world.program}, s.args)
+	cmd := world.server.Command(context.WithoutCancel(t.Context()), argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+s.dir)
+	var err error
+	s.process, err = lab.Start(cmd)
+	must(t, err)
+	s.pid = cmd.Process.Pid
 }
 
 // kill ends it without warning; end with a signal, and wants its exit status to be 0.

@@ -15,7 +15,7 @@ import (
 func TestF12StalledReaders(t *testing.T) {
 	const size = 1400
 	count, rate := either(4, 10), either(500, 1000)
-	row := begin(t, "F12", fmt.Sprintf("%d clients over TCP stop reading while a peer sends each of them %d packets/s of %d B", count, rate, size))
+	row := newRow(t, "F12", fmt.Sprintf("%d clients over TCP stop reading while a peer sends each of them %d packets/s of %d B", count, rate, size))
 	s := serve(t)
 	peer, err := world.peers.ListenPacket(t.Context(), netip.AddrPortFrom(world.peers.IP4, 0).String())
 	must(t, err)

@@ -165,7 +165,7 @@ func (c *Client) learn(m *stun.Message) error {
 func (c *Client) exchange(req *stun.Message) (*stun.Message, error) {
 	wait := 250 * time.Millisecond
 	if c.stream {
-		wait = 5 * time.Second
+		wait = 30 * time.Second
 	}
 	for range 7 {
 		if _, err := c.Conn.Write(req.Raw); err != nil && c.stream {
