@@ -21,7 +21,7 @@ func TestICMPReachesTheClient(t *testing.T) {
 			nobody := addrPort(pc.LocalAddr())
 			pc.Close()
 			c := dial(t, s, tr)
-			c.allocate(family)
+			c.allocate(family, raw(stun.AttrDontFragment))
 			c.permit(nobody)
 			c.write(sendIndication(nobody, []byte("hello")))
 			b, err := c.read()

@@ -302,10 +302,10 @@ func (c *client) wantOK(m *stun.Message) *stun.Message {
 func raw(t stun.AttrType, v ...byte) stun.Setter { return stun.RawAttribute{Type: t, Value: v} }
 
 // allocate makes an allocation of a family (1 or 2) and returns its address.
-func (c *client) allocate(family byte) netip.AddrPort {
+func (c *client) allocate(family byte, more ...stun.Setter) netip.AddrPort {
 	c.t.Helper()
-	a := c.wantOK(c.request(stun.MethodAllocate,
-		raw(stun.AttrRequestedTransport, 17, 0, 0, 0), raw(stun.AttrRequestedAddressFamily, family, 0, 0, 0)))
+	a := c.wantOK(c.request(stun.MethodAllocate, append(more,
+		raw(stun.AttrRequestedTransport, 17, 0, 0, 0), raw(stun.AttrRequestedAddressFamily, family, 0, 0, 0))...))
 	var x stun.XORMappedAddress
 	if err := x.GetFromAs(a, stun.AttrXORRelayedAddress); err != nil {
 		c.t.Fatal(err)

@@ -74,7 +74,7 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 	}
 	a = &allocation{
 		id: t.lastID.Add(1), client: r.client.keep(), username: r.username, user: r.login.User, password: r.password,
-		relayOnly: r.login.RelayOnly, maxBytes: r.login.MaxBytes, created: r.now.Mono, txID: r.msg.id, heapIndex: -1,
+		relayOnly: r.login.RelayOnly, icmp: r.msg.has(stun.AttrDontFragment), maxBytes: r.login.MaxBytes, created: r.now.Mono, txID: r.msg.id, heapIndex: -1,
 	}
 	a.view.Store(&view{})
 	if a.client.conn != nil {

@@ -19,6 +19,7 @@ type allocation struct {
 	maxBytes  int64
 	created   time.Duration
 	relayOnly bool
+	icmp      bool // its client is told of ICMP errors
 
 	// Read by the data path without a lock.
 	expires atomic.Int64 // Now.Mono; 0 while pending and once closed

@@ -297,10 +297,12 @@ type ICMP struct {
 }
 
 // HandleICMP tells the client of an ICMP error from the way to a peer (RFC 8656
-// section 11.5).
+// section 11.5), if its Allocate asked for DONT-FRAGMENT: such a client looks for the
+// path's MTU. To others the indication, which has no DATA, is malformed: pion's client
+// even ends at it.
 func (t *Table) HandleICMP(now Now, s *Socket, peer netip.AddrPort, e ICMP, b *Batch) {
 	a := s.state.alloc.Load()
-	if a == nil || !a.live(now) || !e.forwarded(familyOf(peer.Addr())) {
+	if a == nil || !a.icmp || !a.live(now) || !e.forwarded(familyOf(peer.Addr())) {
 		return
 	}
 	perm := a.view.Load().permission(peer.Addr())

@@ -342,7 +342,7 @@ func TestBandwidth(t *testing.T) {
 func TestICMP(t *testing.T) {
 	w := newWorld(t)
 	c := w.caller("alice", "11.22.33.101:1000")
-	c.mustAllocate()
+	c.mustAllocate(raw(stun.AttrDontFragment))
 	tell := func(e ICMP) []Send {
 		w.take()
 		w.table.HandleICMP(w.now, w.socket(c.relay), peerA, e, &w.batch)
@@ -370,6 +370,12 @@ func TestICMP(t *testing.T) {
 	}
 	if s := tell(ICMP{Type: 0}); len(s) != 0 {
 		t.Error("an echo reply is told")
+	}
+	c = w.caller("alice", "11.22.33.101:1001")
+	c.mustAllocate()
+	c.permit(peerA).want(0)
+	if s := tell(ICMP{Type: 3, Code: 4, Data: 1400}); len(s) != 0 {
+		t.Error("a client that asked for no DONT-FRAGMENT is told")
 	}
 }
 

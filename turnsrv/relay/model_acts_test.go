@@ -70,6 +70,9 @@ func (s *sequence) allocate(a step) {
 	case n == 5 && a[7] >= 128:
 		attrs = append(attrs, attr{typ: aToken, value: make([]byte, 4)})
 	}
+	if a[6]&0x80 != 0 {
+		attrs = append(attrs, attr{typ: aDontFragment})
+	}
 	s.request(a, allocate, attrs, s.tail(a))
 }
 
@@ -252,7 +255,7 @@ func (s *sequence) icmp(a step) {
 	}
 	e := relay.ICMP{Type: 3, Code: 1}
 	var want []output
-	if l.permitted(&s.m, peer.Addr()) {
+	if l.icmp && l.permitted(&s.m, peer.Addr()) {
 		want = []output{{client: l.at, from: peer, data: icmpData}}
 	}
 	if a[6]%4 == 0 { // an echo reply, and the like: not told

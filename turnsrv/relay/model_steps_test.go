@@ -238,7 +238,7 @@ func (s *sequence) exchange(c *slot, rec recorded) {
 	p := &opening{request: r, codes: &allowed}
 	if r.typ == allocate && authentic && len(allowed.faults) == 0 && s.m.lease(r.from) == nil {
 		p.lease = &lease{
-			at: r.from, owner: r.user, id: r.id, pending: true, created: s.m.now,
+			at: r.from, owner: r.user, id: r.id, pending: true, created: s.m.now, icmp: r.has(aDontFragment),
 			permits: map[netip.Addr]time.Duration{}, channels: map[uint16]binding600{},
 		}
 	}

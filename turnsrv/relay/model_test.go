@@ -53,7 +53,8 @@ type lease struct {
 	id       [12]byte
 	relays   [2]netip.AddrPort // public
 	pending  bool
-	relayed  int // bytes
+	icmp     bool // asked for DONT-FRAGMENT, and so is told of ICMP errors
+	relayed  int  // bytes
 	created  time.Duration
 	expires  time.Duration
 	permits  map[netip.Addr]time.Duration
