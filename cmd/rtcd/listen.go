@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
 	"time"
 
 	"rtcd/config"
+	"rtcd/turnsrv"
 	"rtcd/turnsrv/udp"
 )
 
@@ -35,7 +37,9 @@ func listenStream(a config.Address, next bool) (net.Listener, error) {
 		return nil, err
 	}
 	for n := first; ; n++ {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(n)))
+		var how net.ListenConfig
+		how.SetMultipathTCP(false) // its connections inherit no options
+		l, err := how.Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(n)))
 		switch {
 		case err == nil:
 			return l, nil
@@ -94,6 +98,7 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *httpServer {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState:         (&visitors{most: maxVisitors}).state,
 	}}
 }
 
@@ -104,6 +109,8 @@ func (w *httpServer) listen(addrs []config.Address, tlsConfig *tls.Config, next 
 		if err != nil {
 			return err
 		}
+		log := w.server.ErrorLog
+		l = turnsrv.Patient(l, func(err error) { log.Printf("cannot accept a connection on %s: %v", a, err) })
 		if tlsConfig != nil {
 			l = tls.NewListener(l, tlsConfig)
 		}
@@ -154,6 +161,17 @@ func (w *httpServer) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// addrs are the TCP addresses that the server listens on.
+func (w *httpServer) addrs() (out []netip.AddrPort) {
+	for _, l := range w.listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			at := a.AddrPort()
+			out = append(out, netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), at.Port()))
+		}
+	}
+	return out
 }
 
 func (w *httpServer) close() {

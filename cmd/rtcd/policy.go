@@ -39,6 +39,15 @@ func policyOf(c *config.Loaded, addrs []external) relay.Policy {
 	return p
 }
 
+// policy is policyOf what is in force. Nobody reaches our own HTTP through the relay.
+func (a *app) policy() relay.Policy {
+	p := policyOf(a.config, a.externals)
+	for _, s := range []*httpServer{a.https, a.http, a.admin} {
+		p.Own = append(p.Own, s.addrs()...)
+	}
+	return p
+}
+
 // orNone turns the file's 0 into the options' "unlimited".
 func orNone[T int | int64 | time.Duration](n T) T {
 	if n == 0 {

@@ -279,7 +279,11 @@ func (a *app) listenHTTP() error {
 	}
 	a.admin = newHTTPServer(adminRoutes(a, token), a.log)
 	a.admin.server.WriteTimeout = 0 // profiles take as long as they are asked to
-	return a.admin.listen(c.Listen.Admin, nil, a.nextFree("listen.admin"))
+	if err := a.admin.listen(c.Listen.Admin, nil, a.nextFree("listen.admin")); err != nil {
+		return err
+	}
+	a.turn.SetPolicy(a.policy())
+	return nil
 }
 
 // redirect sends everybody to https.

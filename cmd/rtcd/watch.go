@@ -16,8 +16,7 @@ const lookEvery = time.Second
 func (a *app) watchFiles(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	var secrets watched
-	secrets.reported(a.secretFiles()...)
+	var secrets watched // nothing is known: the files may have changed since they were read
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,7 +146,7 @@ func (a *app) setExternals(found []external, degraded error, renew bool) {
 		a.log.Info("address of relayed traffic has changed", "from", publicOf(a.externals), "to", publicOf(found), "why", reasonsOf(found))
 		a.externals = found
 	}
-	a.turn.SetPolicy(policyOf(a.config, a.externals))
+	a.turn.SetPolicy(a.policy())
 	a.putSite(renew || moved)
 }
 
