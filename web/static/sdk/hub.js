@@ -54,6 +54,7 @@ export async function connect(options = {}) {
 
 const PING_EVERY = 20_000; // ms; also tells the server how far we have read
 const PONG_WITHIN = 10_000; // ms; after that the socket is taken for dead
+const PONG_SOON = 3_000; // ms; the same when the network or the page has just woken up
 const FIRST_DELAY = 500; // ms before the first new attempt, doubling, with jitter
 const LONGEST_DELAY = 15_000;
 const OUTBOX = 256; // frames kept while the server has not confirmed them
@@ -306,7 +307,7 @@ export class Hub extends Emitter {
   _nudge() {
     if (globalThis.document?.visibilityState === 'hidden') return;
     if (this._socket) {
-      if (this.state === 'open') this._ping();
+      if (this.state === 'open') this._ping(PONG_SOON);
     } else if (this.state === 'reconnecting' || this.state === 'connecting') {
       clearTimeout(this._timers.dial);
       this._dial();
@@ -318,7 +319,8 @@ export class Hub extends Emitter {
     this._timers.ping = setTimeout(() => this._ping(), PING_EVERY);
   }
 
-  _ping() {
+  /** @param {number} [within] ms for the answer */
+  _ping(within = PONG_WITHIN) {
     const socket = this._socket;
     if (socket?.readyState !== WebSocket.OPEN) return;
     socket.send(JSON.stringify({type: 'ping', seq: this._seen}));
@@ -326,7 +328,7 @@ export class Hub extends Emitter {
     this._timers.pong = setTimeout(() => {
       socket.close(); // its close event may come late or never on a dead network
       if (socket === this._socket) this._lost(1006, null);
-    }, PONG_WITHIN);
+    }, within);
     this._schedulePing();
   }
 
