@@ -46,7 +46,7 @@ func newCertSource(c *config.Loaded, addrs []external, log *slog.Logger) (certSo
 		certFile, keyFile := certFiles(c)
 		file, err := newFileCert(certFile, keyFile, log)
 		if err != nil {
-			return certSource{}, fmt.Errorf("tls: %w", err)
+			return certSource{}, err
 		}
 		return certSource{get: file.get, file: file}, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -53,7 +54,7 @@ type filePair struct {
 
 // prepare reads a pair that use may put in force. Look says nothing more about the
 // state in which prepare found the files.
-func (f *fileCert) prepare(certFile, keyFile string) (filePair, error) {
+func (f *fileCert) prepare(certFile, keyFile string) (*filePair, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if certFile == f.certFile && keyFile == f.keyFile || f.certFile == "" {
@@ -62,13 +63,13 @@ func (f *fileCert) prepare(certFile, keyFile string) (filePair, error) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		f.errors.Inc()
-		return filePair{}, err
+		return nil, fmt.Errorf("tls: %w", err)
 	}
-	return filePair{certFile, keyFile, &cert}, nil
+	return &filePair{certFile, keyFile, &cert}, nil
 }
 
 // use puts a pair in force, and tells whether it is another one than before.
-func (f *fileCert) use(p filePair) (changed bool) {
+func (f *fileCert) use(p *filePair) (changed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if p.certFile != f.certFile || p.keyFile != f.keyFile {

@@ -31,22 +31,27 @@ func (e errRestart) Error() string {
 func (a *app) reload(ctx context.Context) ([]config.Change, error) {
 	daemon.SdNotify(false, daemon.SdNotifyReloading)
 	defer daemon.SdNotify(false, daemon.SdNotifyReady)
-	return a.take(ctx, nil)
+	return a.take(ctx, nil, true)
 }
 
 // hangup is what SIGHUP does.
 func (a *app) hangup(ctx context.Context) { a.reload(ctx) } // the outcome is in the log
 
-// take is reload with data as the file's contents, unless it is nil.
-func (a *app) take(ctx context.Context, data []byte) ([]config.Change, error) {
+// take is reload. Unless somebody has asked, only secrets may have changed, and data are
+// the file's contents as they are known.
+func (a *app) take(ctx context.Context, data []byte, asked bool) ([]config.Change, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	changes, err := a.takeLocked(ctx, data)
-	a.reloads.record(err)
+	changes, err := a.takeLocked(ctx, data, asked)
+	a.reloads.failed.Store(err != nil)
 	if err != nil {
 		a.log.Error("reload refused; the old configuration stays", "error", err)
 		return nil, err
 	}
+	if !asked && len(changes) == 0 {
+		return nil, nil
+	}
+	a.reloads.at.Store(time.Now().Unix())
 	told := make([]string, len(changes))
 	for i, c := range changes {
 		told[i] = c.String()
@@ -55,7 +60,7 @@ func (a *app) take(ctx context.Context, data []byte) ([]config.Change, error) {
 	return changes, nil
 }
 
-func (a *app) takeLocked(ctx context.Context, data []byte) ([]config.Change, error) {
+func (a *app) takeLocked(ctx context.Context, data []byte, asked bool) ([]config.Change, error) {
 	c, err := a.load(data)
 	if err != nil {
 		return nil, err
@@ -71,6 +76,9 @@ func (a *app) takeLocked(ctx context.Context, data []byte) ([]config.Change, err
 		return nil, restart
 	}
 	next, err := a.prepare(ctx, c, changes)
+	if err == nil && asked && a.cert.file != nil { // else its own watch sees to it
+		next.cert, err = a.cert.file.prepare(certFiles(c))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +94,7 @@ type prepared struct {
 	cert      *filePair // nil: as it is
 }
 
-// prepare changes nothing.
+// prepare does all that can fail, but for the certificate's files. It changes nothing.
 func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Change) (*prepared, error) {
 	p := &prepared{config: c, externals: a.externals, degraded: a.degraded}
 	var err error
@@ -99,13 +107,6 @@ func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Ch
 	if _, err = p.secrets.tokens(); err != nil {
 		return nil, err
 	}
-	if a.cert.file != nil {
-		pair, err := a.cert.file.prepare(certFiles(c))
-		if err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
-		}
-		p.cert = &pair
-	}
 	if has(changes, "turn.external_ip") {
 		p.degraded = nil
 		if p.externals, err = resolveExternals(ctx, c.Turn.ExternalIP, a.lookup); err != nil {
@@ -117,7 +118,7 @@ func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Ch
 
 // commit puts it in force. It cannot fail.
 func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
-	if p.cert != nil && a.cert.file.use(*p.cert) && !has(changes, "tls.cert_file") {
+	if p.cert != nil && a.cert.file.use(p.cert) && !has(changes, "tls.cert_file") {
 		changes = append(changes, config.Change{Path: "tls.cert_file", Old: "the certificate", New: "another one"})
 	}
 	renew := !slices.Equal(a.secrets.turn, p.secrets.turn)
@@ -153,13 +154,6 @@ type reloads struct {
 	failed atomic.Bool
 	at     atomic.Int64 // Unix seconds of the last that went well; 0 = none has
 	moves  atomic.Uint64
-}
-
-func (r *reloads) record(err error) {
-	r.failed.Store(err != nil)
-	if err == nil {
-		r.at.Store(time.Now().Unix())
-	}
 }
 
 var (

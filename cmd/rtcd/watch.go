@@ -44,7 +44,7 @@ func (a *app) takeSecrets(ctx context.Context) {
 	a.mu.Lock()
 	data := a.config.Data
 	a.mu.Unlock()
-	a.take(ctx, data) // the outcome is in the log
+	a.take(ctx, data, false) // the outcome is in the log
 }
 
 // How often turn.external_ip is looked at again: soon and then ever more rarely while
