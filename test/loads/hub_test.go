@@ -171,11 +171,11 @@ func (m *member) listen(conn *websocket.Conn) error {
 	}
 }
 
-// say sends the next numbered message to the room.
+// say sends the next numbered message to the room, and how far the member has read.
 func (m *member) say(at time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	text, err := json.Marshal(map[string]any{"type": "message", "to": "#" + m.room, "data": numbered{m.sent + 1, at}})
+	text, err := json.Marshal(map[string]any{"type": "message", "to": "#" + m.room, "data": numbered{m.sent + 1, at}, "seq": m.seq})
 	if err != nil {
 		return err
 	}

@@ -42,14 +42,19 @@ func TestL5Rooms(t *testing.T) {
 		ledgers[m].take(from, what, time.Since(begin))
 		arrived.Add(1)
 	})
+	h.talk(t, rooms, rate, sustained(t)/4, begin)
 	before := s.resident(t)
-	sent := h.talk(t, rooms, rate, sustained(t), begin)
+	sent := h.talk(t, rooms, rate, sustained(t)*3/4, begin)
 	wanted := sent * (members/rooms - 1)
 	const quiet = 10 * time.Second
 	for last := int64(-1); arrived.Load() < int64(wanted) && arrived.Load() != last; time.Sleep(quiet) {
 		last = arrived.Load()
 	}
-	row.figure("memory %s to %s", mebibytes(before), mebibytes(s.resident(t)))
+	after := s.resident(t)
+	row.figure("memory %s after a quarter, %s at the end", mebibytes(before), mebibytes(after))
+	if most := 1.2*before + 16<<20; after > most {
+		t.Errorf("memory grew from %s to %s, want at most %s", mebibytes(before), mebibytes(after), mebibytes(most))
+	}
 	h.end()
 	var heard, strange int
 	var took []time.Duration
@@ -70,7 +75,7 @@ func TestL5Rooms(t *testing.T) {
 	}
 }
 
-// talk has the members of each room say something in turn, and returns how much they said in all.
+// talk has the members of each room say something in turn, and returns how much they have said in all, also before.
 func (h *hub) talk(t *testing.T, rooms, rate int, length time.Duration, begin time.Time) (sent int) {
 	t.Helper()
 	var speakers sync.WaitGroup
