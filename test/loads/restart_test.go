@@ -36,10 +36,12 @@ func TestF15Restart(t *testing.T) {
 			}
 			return nil
 		}))
-		if stale := s.answers(t, "refresh", "438"); stale != 0 {
+		stale := s.answers(t, "refresh", "438")
+		if stale != 0 {
 			t.Errorf("%s: %d nonces of before are stale, want none", how.name, stale)
 		}
-		row.figure("%s: 437 to the next Refresh after %s in the median, %s at most, no 438", how.name, millis(quantile(took, 0.5)), millis(quantile(took, 1)))
+		row.figure("%s: 437 to the next Refresh after %s in the median, %s at most, 438 to %d",
+			how.name, millis(quantile(took, 0.5)), millis(quantile(took, 1)), stale)
 		hub.wantAllBack(t)
 		row.figure("%d members were back %s after the server", members, seconds(time.Since(ready)))
 		must(t, each(list, func(_ int, c *turnclient.Client) error { return c.Allocate() }))
