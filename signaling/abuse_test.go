@@ -70,12 +70,14 @@ func TestGuessersWait(t *testing.T) {
 // TestALateAnswerEndsWithTheHub: nobody waits for it when the hub goes.
 func TestALateAnswerEndsWithTheHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newPipeWorld(t, Options{Auth: tokens{}, Limits: Limits{FailuresPerIP: 1}})
+		w := newPipeWorld(t, Options{
+			Auth: tokens{"good": creds.Claims{Room: "r", Expires: never}}, Limits: Limits{FailuresPerIP: 1},
+		})
 		first := w.open("first", nil)
 		first.say(`{"type":"hello","token":"bad"}`)
 		first.wantClosed(CloseUnauthorized)
 		late := w.open("late", nil)
-		late.say(`{"type":"hello","token":"bad"}`)
+		late.say(`{"type":"hello","token":"good","room":"not mine"}`)
 		synctest.Wait()
 		drained := make(chan struct{})
 		go func() { defer close(drained); w.hub.Drain(0) }() // a pipe wants to be read from
@@ -103,7 +105,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 // TestStrangersOfOneAddressAreBounded: the oldest that said nothing goes, those that
 // say hello stay.
 func TestStrangersOfOneAddressAreBounded(t *testing.T) {
-	w := newWorld(t, Options{Limits: Limits{StrangersPerIP: 3}, Address: byHeader})
+	w := newWorld(t, Options{Limits: Limits{StrangersPerIP: 3}, Address: byHeader, HelloTimeout: time.Hour})
 	for i := range 10 {
 		c := w.open(fmt.Sprint("member ", i), at("192.0.2.1"))
 		c.say(`{"type":"hello"}`)
@@ -113,6 +115,9 @@ func TestStrangersOfOneAddressAreBounded(t *testing.T) {
 	var mute []*client
 	for i := range 4 {
 		mute = append(mute, w.open(fmt.Sprint("mute ", i), at("192.0.2.1")))
+		for w.strangers("192.0.2.1") < min(i+1, 3) { // a client is told before it is counted
+			time.Sleep(time.Millisecond)
+		}
 	}
 	if _, err := mute[0].tryHear(); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Fatalf("the oldest is still there: %v", err)
@@ -121,11 +126,19 @@ func TestStrangersOfOneAddressAreBounded(t *testing.T) {
 		c.say(`{"type":"hello"}`)
 		c.want(`{"type":"welcome"}`)
 	}
-	w.hub.mu.Lock()
-	defer w.hub.mu.Unlock()
-	if n := len(w.hub.callers.of("192.0.2.1").strangers); n != 0 {
+	if n := w.strangers("192.0.2.1"); n != 0 {
 		t.Errorf("%d strangers are counted", n)
 	}
+}
+
+// strangers counts the sockets of an address that said no hello yet.
+func (w *world) strangers(address string) int {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	if who := w.hub.callers.here[address]; who != nil {
+		return len(who.strangers)
+	}
+	return 0
 }
 
 // TestSessionsAreBounded: by address, and in all.

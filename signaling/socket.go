@@ -146,10 +146,33 @@ func (h *Hub) enter(c *socket) (tooMany *socket, ok bool) {
 	if h.draining {
 		return nil, false
 	}
-	h.sockets[c] = struct{}{}
 	h.wg.Add(1)
 	h.metrics.sockets.Inc()
-	return h.callers.enter(c, h.o.Limits.StrangersPerIP), true
+	return h.strangerLocked(c), true
+}
+
+// strangerLocked counts c among those that said no good hello, and returns who has to go.
+func (h *Hub) strangerLocked(c *socket) (tooMany *socket) {
+	if _, counted := h.sockets[c]; counted {
+		return nil
+	}
+	h.sockets[c] = struct{}{}
+	return h.callers.enter(c, h.o.Limits.StrangersPerIP)
+}
+
+// waits counts c in again until its hello is answered, unless the hub is on its way out.
+func (h *Hub) waits(c *socket) bool {
+	h.mu.Lock()
+	ok := !h.draining
+	var tooMany *socket
+	if ok {
+		tooMany = h.strangerLocked(c)
+	}
+	h.mu.Unlock()
+	if tooMany != nil {
+		tooMany.Close(0, "")
+	}
+	return ok
 }
 
 func (h *Hub) dropSocket(c *socket) {
@@ -400,6 +423,7 @@ func (c *socket) hello(data []byte) {
 		c.refuse(&m, err, CloseUnauthorized)
 		return
 	}
+	c.hub.dropSocket(c) // no stranger any more, before the client can know
 	s, l, err := c.hub.open(Hello{
 		Tenant: native, User: m.User, Exclusive: m.Exclusive, Data: m.Data,
 		Address: c.address, Claims: claims, Join: m,
@@ -434,6 +458,7 @@ func (c *socket) resume(m *Message) bool {
 	if s == nil {
 		return false
 	}
+	c.hub.dropSocket(c)
 	l := s.resume(c, generation, m)
 	if l == nil {
 		return false
@@ -443,7 +468,6 @@ func (c *socket) resume(m *Message) bool {
 }
 
 func (c *socket) begun() {
-	c.hub.dropSocket(c)
 	c.hub.metrics.received.WithLabelValues(TypeHello).Inc()
 	c.wire.dead = time.Now().Add(c.hub.o.DeadAfter)
 	if c.parkable = descriptor(c.wire.Conn) != nil; c.parkable {
@@ -461,7 +485,7 @@ var longAgo = time.Unix(1, 0)
 func (c *socket) refuse(m *Message, err *Error, code int) {
 	if err.Code == CodeUnauthorized || err.Code == CodeForbidden || err.Code == CodeExpired {
 		now := time.Now()
-		if late := c.hub.failed(now, c.caller); late > 0 {
+		if late := c.hub.failed(now, c.caller); late > 0 && c.hub.waits(c) {
 			c.verdict = func() { c.answer(m, err, code) }
 			c.extend(now, late)
 			return

@@ -335,7 +335,7 @@ signaling: {max_members: 0, limits: {message_bytes: 0, messages: 0, burst: 0, qu
 	}
 	huge := math.MaxInt32
 	if diff := cmp.Diff(signaling.Limits{
-		MessageBytes: huge, Rate: float64(huge), Burst: huge, Queue: huge, Members: huge,
+		MessageBytes: huge, Rate: float64(huge), Burst: huge, Queue: huge, Members: huge, ByteRate: huge, ByteBurst: huge,
 	}, hubLimits(c)); diff != "" {
 		t.Error(diff)
 	}

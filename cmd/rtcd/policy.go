@@ -91,6 +91,8 @@ func hubLimits(c *config.Loaded) signaling.Limits {
 	}
 	if l.Messages.N > 0 {
 		out.Rate = float64(l.Messages.N) / l.Messages.Per.Seconds()
+	} else { // nor is there one for their bytes
+		out.ByteRate, out.ByteBurst = math.MaxInt32, math.MaxInt32
 	}
 	return out
 }
