@@ -22,11 +22,9 @@ func TestCall(t *testing.T) {
 				leave(t, pages)
 			})
 		}
-		t.Run("five", func(t *testing.T) {
-			if long {
-				wantPictures(callRoom(t, b, 5, direct))
-			}
-		})
+		if long {
+			t.Run("five", func(t *testing.T) { wantPictures(callRoom(t, b, 5, direct)) })
+		}
 	})
 }
 

@@ -32,18 +32,17 @@ func TestFiles(t *testing.T) {
 				from.wantLinks(1, w) // the way has not changed meanwhile
 			})
 		}
-		t.Run("huge", func(t *testing.T) {
-			if long {
+		sizes := map[string]int{"nothing": 0}
+		if long {
+			sizes["huge"] = huge
+		}
+		for name, size := range sizes {
+			t.Run(name, func(t *testing.T) {
 				from, to := filePages(t, b, b, "")
-				sum := from.send(huge)
-				to.wantFile(huge, sum)
-			}
-		})
-		t.Run("nothing", func(t *testing.T) {
-			from, to := filePages(t, b, b, "")
-			sum := from.send(0)
-			to.wantFile(0, sum)
-		})
+				sum := from.send(size)
+				to.wantFile(size, sum)
+			})
+		}
 	})
 }
 

@@ -5,16 +5,18 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"rtcd/test/browser"
 )
 
-// The pictures of the README, into the directory that RTCD_TEST_PICTURES names; with RTCD_TEST_LOOKS=1 each look of
-// them: by night, in Chinese, and on a phone.
+// The README shows a picture of each application, none of them large. New ones go into the directory that
+// RTCD_TEST_PICTURES names; with RTCD_TEST_LOOKS=1 each look of them: by night, in Chinese, and on a phone.
 func TestPictures(t *testing.T) {
 	dir := os.Getenv("RTCD_TEST_PICTURES")
 	if dir == "" {
+		wantPicturesInREADME(t, "../..")
 		return
 	}
 	b := browserIn(t, browser.Chromium, world.alice)
@@ -35,6 +37,27 @@ func TestPictures(t *testing.T) {
 			p.picture(filepath.Join(dir, app+"-dark-phone.png"), 390, 780)
 			p.eval(nil, `() => document.getElementById("language").click()`)
 		})
+	}
+}
+
+func wantPicturesInREADME(t *testing.T, root string) {
+	for _, readme := range []string{"README.md", "README.zh.md"} {
+		text, err := os.ReadFile(filepath.Join(root, readme))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, app := range []string{"chat", "call", "files", "pair"} {
+			name := "docs/" + app + ".png"
+			info, err := os.Stat(filepath.Join(root, name))
+			switch {
+			case err != nil:
+				t.Error(err)
+			case info.Size() > 150_000:
+				t.Errorf("%s has %d bytes", name, info.Size())
+			case !strings.Contains(string(text), "]("+name+")"):
+				t.Errorf("%s does not show %s", readme, name)
+			}
+		}
 	}
 }
 
