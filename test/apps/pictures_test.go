@@ -52,7 +52,7 @@ func wantPicturesInREADME(t *testing.T, root string) {
 			switch {
 			case err != nil:
 				t.Error(err)
-			case info.Size() > 150_000:
+			case info.Size() > 200_000:
 				t.Errorf("%s has %d bytes", name, info.Size())
 			case !strings.Contains(string(text), "]("+name+")"):
 				t.Errorf("%s does not show %s", readme, name)
