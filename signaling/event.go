@@ -87,6 +87,7 @@ type Event struct {
 
 	once sync.Once
 	body []byte
+	born int64 // Unix nanoseconds of what made it; 0 for what the server says by itself
 }
 
 // Welcome is what only a welcome has.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/text/unicode/norm"
 
 	"rtcd/creds"
@@ -58,6 +59,11 @@ func New(o Options) (*Hub, error) {
 		resumer:  newResumer(o.Key),
 		sessions: map[string]*Session{}, tenants: map[string]*tenancy{}, sockets: map[*socket]struct{}{},
 		bans: map[string]time.Time{},
+	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rtcd_signaling_rooms", Help: "Rooms with somebody in them, of all protocols.",
+		}, func() float64 { return float64(h.roomCount()) }))
 	}
 	h.SetOrigins(o.Origins)
 	h.SetMembers(o.Limits.Members)
@@ -398,6 +404,16 @@ func (h *Hub) Members() []MemberInfo {
 
 func (m *Member) info(role string) MemberInfo {
 	return MemberInfo{Peer: m.ID, User: m.User, Role: role, Away: !m.away.IsZero()}
+}
+
+// roomCount is the number of rooms of this node.
+func (h *Hub) roomCount() (n int) {
+	for _, x := range h.allTenants() {
+		x.mu.Lock()
+		n += len(x.tenant.rooms)
+		x.mu.Unlock()
+	}
+	return n
 }
 
 func (h *Hub) allTenants() []*tenancy {

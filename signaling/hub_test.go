@@ -247,9 +247,11 @@ func TestCompressionIsNotOffered(t *testing.T) {
 // TestASlowConsumerIsPutOut: one member reads nothing; it is closed with 4408, and
 // the others get everything meanwhile.
 func TestASlowConsumerIsPutOut(t *testing.T) {
+	registry := prometheus.NewRegistry()
 	w := newWorld(t, Options{
 		Limits:       Limits{Rate: 1e6, Burst: 1e6, ByteRate: 1e9, ByteBurst: 1e9, Queue: 64},
 		WriteTimeout: time.Hour, // the queue is to be full first, however slow this machine is
+		Metrics:      registry,
 	})
 	w.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
@@ -288,6 +290,9 @@ func TestASlowConsumerIsPutOut(t *testing.T) {
 		}
 	}
 	slow.wantClosed(CloseSlow)
+	if n := metric(t, registry, "rtcd_signaling_send_queue_dropped_total"); n != 1 {
+		t.Errorf("%v events found a queue full", n)
+	}
 }
 
 func itoa(i int) string { return slog.IntValue(i).String() }

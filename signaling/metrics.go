@@ -2,27 +2,31 @@ package signaling
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics are the hub's counters. No label is a name that a client chose.
 type metrics struct {
-	sockets  prometheus.Gauge
+	sockets  prometheus.Gauge     // "connections"
 	sessions *prometheus.GaugeVec // by dialect
 	away     prometheus.Gauge
-	received *prometheus.CounterVec // by verb
+	received *prometheus.CounterVec // by type
 	refused  *prometheus.CounterVec // by error code
 	closed   *prometheus.CounterVec // by close code
 	rejected *prometheus.CounterVec // upgrades, by reason
 	delayed  prometheus.Counter
-	sent     prometheus.Counter
+	overfull prometheus.Counter
+	delivery prometheus.Histogram
 	resumed  prometheus.Counter
 	minted   prometheus.Counter
 	revoked  prometheus.Counter
 	panics   prometheus.Counter
 
-	verbs map[string]prometheus.Counter // received, looked up beforehand
+	// Messages by direction and type, looked up beforehand.
+	verbs  map[string]prometheus.Counter // received
+	events map[string]prometheus.Counter // sent
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -37,31 +41,43 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts(name(n, help)), []string{label})
 	}
 	m := &metrics{
-		sockets: gauge("sockets", "Open WebSockets of the native protocol."),
+		sockets: gauge("connections", "Open WebSockets of the native protocol."),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("sessions",
 			"Sessions, those that may still resume included.")), []string{"dialect"}),
 		away:     gauge("sessions_away", "Sessions without a socket that may still resume."),
-		received: vec("messages_received_total", "Messages taken from clients.", "type"),
 		refused:  vec("messages_refused_total", "Messages answered by an error.", "code"),
 		closed:   vec("sessions_closed_total", "Sessions that ended, by close code.", "code"),
 		rejected: vec("upgrades_rejected_total", "WebSockets refused before they were one.", "reason"),
 		delayed:  counter("hellos_delayed_total", "Refused hellos answered late, for many came from their address."),
-		sent:     counter("messages_sent_total", "Events handed to transports."),
-		resumed:  counter("sessions_resumed_total", "Sessions taken up again."),
-		minted:   counter("credentials_minted_total", "Credentials minted for members."),
-		revoked:  counter("credentials_revoked_total", "Members whose credentials were revoked."),
-		panics:   counter("panics_total", "Panics caught in a session's goroutine."),
+		overfull: counter("send_queue_dropped_total", "Events that found a member's queue full; the member is put out as too slow."),
+		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "rtcd", Subsystem: "signaling", Name: "delivery_seconds",
+			Help:    "From the reading of a message to the end of the write that carried it on; the time that a member was away counts.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 2.5, 30},
+		}),
+		resumed: counter("sessions_resumed_total", "Sessions taken up again."),
+		minted:  counter("credentials_minted_total", "Credentials minted for members."),
+		revoked: counter("credentials_revoked_total", "Members whose credentials were revoked."),
+		panics:  counter("panics_total", "Panics caught in a session's goroutine."),
 	}
 	m.sessionsOf("").Set(0)
-	m.verbs = map[string]prometheus.Counter{}
+	messages := prometheus.NewCounterVec(prometheus.CounterOpts(name("messages_total",
+		"Messages of members, of all protocols: taken from them, and handed to their transports.")), []string{"direction", "type"})
+	m.received = messages.MustCurryWith(prometheus.Labels{"direction": "received"})
+	m.verbs, m.events = map[string]prometheus.Counter{}, map[string]prometheus.Counter{}
+	for _, event := range []string{
+		TypeWelcome, TypeJoined, TypePeer, TypeSignal, TypeMessage, TypeICE, TypeOK, TypePong, TypePing, TypeError, TypeGoing, otherEvent,
+	} {
+		m.events[event] = messages.WithLabelValues("sent", event)
+	}
 	for _, verb := range []string{
 		TypeHello, TypeJoin, TypeLeave, TypeSignal, TypeMessage, TypeUpdate, TypeICE, TypePing, TypeBye,
 	} {
 		m.verbs[verb] = m.received.WithLabelValues(verb)
 	}
 	if r != nil {
-		r.MustRegister(m.sockets, m.sessions, m.away, m.received, m.refused, m.closed,
-			m.rejected, m.delayed, m.sent, m.resumed, m.minted, m.revoked, m.panics)
+		r.MustRegister(m.sockets, m.sessions, m.away, messages, m.refused, m.closed,
+			m.rejected, m.delayed, m.overfull, m.delivery, m.resumed, m.minted, m.revoked, m.panics)
 	}
 	return m
 }
@@ -77,4 +93,21 @@ func (m *metrics) verb(name string) prometheus.Counter {
 		return c
 	}
 	return m.received.WithLabelValues(name)
+}
+
+// otherEvent is the type of events that have none of the native protocol.
+const otherEvent = "other"
+
+// handed counts events that a transport was given at a time.
+func (m *metrics) handed(batch []Frame, now time.Time) {
+	for _, f := range batch {
+		c := m.events[f.Event.Type]
+		if c == nil {
+			c = m.events[otherEvent]
+		}
+		c.Inc()
+		if born := f.Event.born; born != 0 {
+			m.delivery.Observe(time.Duration(now.UnixNano() - born).Seconds())
+		}
+	}
 }

@@ -103,6 +103,7 @@ func (s *Session) tell(e *Event, numbered bool) {
 		s.hub.metrics.refused.WithLabelValues(e.Code).Inc()
 	}
 	if !s.push(e, numbered) {
+		s.hub.metrics.overfull.Inc()
 		s.expel(ReasonSlow, CloseSlow, "too slow", false, true)
 	}
 }
@@ -127,7 +128,7 @@ func (s *Session) write(l *link) {
 	defer batches.Put(batch)
 	for s.next(l, batch) {
 		err := l.t.Send(*batch)
-		s.hub.metrics.sent.Add(float64(len(*batch)))
+		s.hub.metrics.handed(*batch, time.Now())
 		clear(*batch)
 		if err != nil {
 			l.t.Close(0, "") // its reader notices; l.writing stays, so nobody writes again

@@ -82,7 +82,11 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 				Type: TypeError, Code: CodeRate, To: d.To.ID, Message: "most of what waits for this peer is yours already",
 			}})
 		}
+		if e.born == 0 { // else others have it already
+			e.born = now.UnixNano()
+		}
 		if !s.push(e, true) {
+			x.hub.metrics.overfull.Inc()
 			s.finish(CloseSlow, "too slow", true)
 			return x.tenant.Remove(d.To, ReasonSlow, false, out)
 		}

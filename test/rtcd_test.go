@@ -173,7 +173,7 @@ func (s *rtcdServer) token(t *testing.T, room, name string) string {
 	return s.run(t, "token", "--room", room, "--name", name)
 }
 
-var bytesMetric = regexp.MustCompile(`(?m)^rtcd_turn_bytes_total\{direction="(sent|received)",transport="(\w+)"\} (\S+)$`)
+var bytesMetric = regexp.MustCompile(`(?m)^rtcd_turn_relayed_bytes_total\{direction="(sent|received)",transport="(\w+)"\} (\S+)$`)
 
 // traffic is bytes of application data that one side, server or browsers, has sent and received.
 type traffic struct{ sent, received float64 }
@@ -212,7 +212,7 @@ func (s *rtcdServer) relayed(t *testing.T) counters {
 		counted[transport(line[2])] = sum
 	}
 	if len(counted) == 0 {
-		t.Fatalf("no rtcd_turn_bytes_total in /metrics:\n%s", text)
+		t.Fatalf("no rtcd_turn_relayed_bytes_total in /metrics:\n%s", text)
 	}
 	return counted
 }

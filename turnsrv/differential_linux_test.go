@@ -504,7 +504,7 @@ func (got transcript) wantSame(t *testing.T, want transcript) {
 	if total == 0 {
 		t.Error("nothing was delivered")
 	}
-	for _, kind := range []string{"drops", "packets", "bytes", "requests", "udp_send_errors", "panics"} {
+	for _, kind := range []string{"dropped_packets", "relayed_packets", "relayed_bytes", "requests", "auth_failures", "udp_send_errors", "panics"} {
 		for name, n := range want.counters {
 			if (name == kind || len(name) > len(kind) && name[:len(kind)+1] == kind+" ") && got.counters[name] != n {
 				t.Errorf("%s: fast %d, plain %d", name, got.counters[name], n)

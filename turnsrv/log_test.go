@@ -132,7 +132,7 @@ func TestStrangersDoNotFloodTheLog(t *testing.T) {
 	}
 	eventually(t, "all of them are seen", func() bool {
 		ended := metric(s, "connections_ended", "not_turn") + metric(s, "connections_ended", "handshake") + metric(s, "connections_refused", "")
-		return ended >= 100 && metric(s, "drops", "no_permission") > 0 && metric(s, "drops", "rate_limited") > 0
+		return ended >= 100 && metric(s, "dropped_packets", "no_permission") > 0 && metric(s, "dropped_packets", "rate_limited") > 0
 	})
 	if n := log.lines() - before; n > 20 {
 		t.Errorf("%d lines:\n%s", n, log.String())

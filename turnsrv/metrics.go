@@ -21,6 +21,10 @@ func (s *Server) Metrics() []relay.Metric {
 		r.totals.Each(m.add)
 	}
 	s.shellDrops.Each(m.add)
+	s.lives.each(m.add)
+	for _, p := range s.table.Population() {
+		m.add(relay.Metric{Name: "allocations_created", Labels: populationLabels(p), Value: p.Created})
+	}
 
 	u := s.loop.Stats()
 	m.drop(relay.WriteFailed, u.Full+u.Unreachable+u.TooBig+u.Failed)
@@ -61,7 +65,22 @@ func (s *Server) Metrics() []relay.Metric {
 		})
 		return true
 	})
+	m.plain("unauthenticated_suppressed", m.suppressed())
 	return m.list
+}
+
+// suppressed sums up the answers that strangers did not get.
+func (m *metrics) suppressed() (n uint64) {
+	for _, x := range m.list {
+		if x.Name == "dropped_packets" && isLimit[x.Labels[0].Value] {
+			n += x.Value
+		}
+	}
+	return n
+}
+
+func populationLabels(p relay.Population) []relay.Label {
+	return []relay.Label{{Name: "transport", Value: p.Transport.String()}, {Name: "family", Value: p.Family}}
 }
 
 // metrics adds up counters of equal name and labels.
@@ -91,7 +110,7 @@ func (m *metrics) add(x relay.Metric) {
 func (m *metrics) plain(name string, v uint64) { m.add(relay.Metric{Name: name, Value: v}) }
 
 func (m *metrics) drop(why relay.Reason, n uint64) {
-	m.add(relay.Metric{Name: "drops", Labels: []relay.Label{{Name: "reason", Value: why.String()}}, Value: n})
+	m.add(relay.Metric{Name: "dropped_packets", Labels: []relay.Label{{Name: "reason", Value: why.String()}}, Value: n})
 }
 
 // Connections counts the live connections by transport (TCP, TLS, DTLS).
@@ -106,8 +125,8 @@ func (s *Server) Connections() map[relay.Transport]int {
 }
 
 // Collector returns the metrics for a Prometheus registry: counters named
-// rtcd_turn_…_total, and the gauges rtcd_turn_allocations and
-// rtcd_turn_connections{transport}.
+// rtcd_turn_…_total and rtcd_stun_bindings_total, the gauges rtcd_turn_allocations,
+// rtcd_turn_connections and rtcd_turn_relay_ports, and a histogram of durations.
 func (s *Server) Collector() prometheus.Collector { return collector{s} }
 
 type collector struct{ srv *Server }
@@ -121,34 +140,55 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		for _, l := range labels {
 			names, values = append(names, l.Name), append(values, l.Value)
 		}
-		desc := prometheus.NewDesc(name, help[strings.TrimSuffix(strings.TrimPrefix(name, "rtcd_turn_"), "_total")], names, nil)
+		desc := prometheus.NewDesc(name, help[strings.TrimSuffix(name[len("rtcd_turn_"):], "_total")], names, nil)
 		out <- prometheus.MustNewConstMetric(desc, kind, v, values...)
 	}
 	for _, m := range c.srv.Metrics() {
-		send(prometheus.CounterValue, "rtcd_turn_"+m.Name+"_total", m.Labels, float64(m.Value))
+		prefix := "rtcd_turn_"
+		if m.Name == relay.Bindings {
+			prefix = "rtcd_stun_"
+		}
+		send(prometheus.CounterValue, prefix+m.Name+"_total", m.Labels, float64(m.Value))
 	}
-	send(prometheus.GaugeValue, "rtcd_turn_allocations", nil, float64(c.srv.Len()))
+	for _, p := range c.srv.table.Population() {
+		send(prometheus.GaugeValue, "rtcd_turn_allocations", populationLabels(p), float64(p.Live))
+	}
+	for _, u := range c.srv.table.Ports(c.srv.now()) {
+		for state, n := range map[string]int{"used": u.Used, "resting": u.Resting, "free": u.Free} {
+			labels := []relay.Label{{Name: "state", Value: state}, {Name: "family", Value: u.Family}}
+			send(prometheus.GaugeValue, "rtcd_turn_relay_ports", labels, float64(n))
+		}
+	}
+	c.srv.lives.durations.Collect(out)
 	for t, n := range c.srv.Connections() {
 		send(prometheus.GaugeValue, "rtcd_turn_connections", []relay.Label{{Name: "transport", Value: t.String()}}, float64(n))
 	}
 }
 
 var help = map[string]string{
-	"bytes":               "Application data relayed, in bytes, by the client's transport.",
-	"packets":             "Application packets relayed, by the client's transport.",
-	"drops":               "Packets that went no further, by reason.",
-	"requests":            "STUN and TURN requests answered, by method and error code.",
-	"udp_send_errors":     "Datagrams that the kernel did not take.",
-	"udp_read_calls":      "System calls that read datagrams.",
-	"udp_read_packets":    "Datagrams read.",
-	"udp_write_calls":     "System calls that wrote datagrams.",
-	"udp_write_packets":   "Datagrams written.",
-	"gro_segments":        "Datagrams that the kernel delivered joined with others (UDP_GRO).",
-	"gso_segments":        "Datagrams handed to the kernel joined with others (UDP_SEGMENT).",
-	"accept_errors":       "Connections that could not be accepted.",
-	"panics":              "Panics recovered from.",
-	"connections_ended":   "Connections ended by the server, by reason.",
-	"connections_refused": "Connections refused at once, by the limit that they met.",
-	"allocations":         "Live allocations.",
-	"connections":         "Live client connections, by transport.",
+	"relayed_bytes":              "Application data relayed, in bytes, by the client's transport.",
+	"relayed_packets":            "Application packets relayed, by the client's transport.",
+	"dropped_packets":            "Packets that went no further, by reason.",
+	"requests":                   "STUN and TURN requests answered, by method and error code.",
+	"udp_send_errors":            "Datagrams that the kernel did not take.",
+	"udp_read_calls":             "System calls that read datagrams.",
+	"udp_read_packets":           "Datagrams read.",
+	"udp_write_calls":            "System calls that wrote datagrams.",
+	"udp_write_packets":          "Datagrams written.",
+	"gro_segments":               "Datagrams that the kernel delivered joined with others (UDP_GRO).",
+	"gso_segments":               "Datagrams handed to the kernel joined with others (UDP_SEGMENT).",
+	"accept_errors":              "Connections that could not be accepted.",
+	"panics":                     "Panics recovered from.",
+	"connections_ended":          "Connections ended by the server, by reason.",
+	"connections_refused":        "Connections refused at once, by the limit that they met.",
+	"allocations":                "Live allocations, by the client's transport and the family of the relayed addresses.",
+	"allocations_created":        "Allocations made.",
+	"allocations_closed":         "Allocations that ended, by reason.",
+	"auth_failures":              "Requests with credentials that were refused, by reason. A stale nonce is everyday life.",
+	"quota_rejections":           "Allocations refused, by the quota that was full.",
+	"permission_denied":          "Permissions and channels refused, by the rule that stands against the peer.",
+	"unauthenticated_suppressed": "Answers that strangers did not get, because there were too many of them.",
+	"relay_ports":                "Relay ports, by state and family; resting ones were used lately.",
+	"bindings":                   "Binding requests answered, by transport.",
+	"connections":                "Live client connections, by transport.",
 }

@@ -59,11 +59,11 @@ func (s *sampler) tell(level slog.Level, msg string, args []any) {
 func (s *Server) tellRefused(before map[string]uint64) map[string]uint64 {
 	now, args := map[string]uint64{}, []any(nil)
 	for _, m := range s.Metrics() {
-		if m.Name != "connections_refused" && m.Name != "drops" {
+		if m.Name != "connections_refused" && m.Name != "dropped_packets" {
 			continue
 		}
 		why := m.Labels[0].Value
-		if m.Name == "drops" && !isLimit[why] {
+		if m.Name == "dropped_packets" && !isLimit[why] {
 			continue
 		}
 		if now[why] = m.Value; m.Value > before[why] {

@@ -41,6 +41,7 @@ type Server struct {
 
 	shellDrops   relay.Totals // drops outside any round
 	ends         ends
+	lives        lives
 	refused      sync.Map // reason → *atomic.Uint64
 	acceptErrors atomic.Uint64
 	panics       atomic.Uint64
@@ -67,7 +68,7 @@ func New(o Options) (*Server, error) {
 		opt: o, loop: loop, start: time.Now(), policy: o.Policy,
 		gates:   [2]gate{{limits: o.Limits}, {limits: o.Limits}},
 		sampled: sampler{log: o.Logger},
-		conns:   map[*conn]struct{}{},
+		conns:   map[*conn]struct{}{}, lives: newLives(),
 	}
 	s.table, err = relay.NewTable(relay.Options{
 		Realm: o.Realm, Keys: o.Keys, NonceKey: o.NonceKey, Policy: o.Policy,
@@ -198,6 +199,9 @@ func (s *Server) tell(e relay.Event) {
 			k.Seen(e.Info.Username)
 		}
 	}
+	if e.Kind == relay.Closed {
+		s.lives.ended(s.now(), &e)
+	}
 	if s.opt.OnEvent != nil {
 		s.opt.OnEvent(e)
 	}
@@ -282,6 +286,9 @@ func (s *Server) KillUser(user, reason string) (n int) {
 // Allocations returns a snapshot of the live allocations, in no order. Their times
 // are since Start.
 func (s *Server) Allocations() []relay.Info { return s.table.Allocations() }
+
+// Relays are the addresses that allocations get, as the policy in force has them.
+func (s *Server) Relays() []relay.RelayIP { return s.table.Policy().Relays }
 
 // Start is the zero of relay.Info's times.
 func (s *Server) Start() time.Time { return s.start }

@@ -311,7 +311,7 @@ func TestOwnListenersAreNoPeers(t *testing.T) {
 		c.bind(0x4000+uint16(i), s.Addrs(tr)[0]) // its address may be a relayed one; its port decides
 		c.write(c.channelData(0x4000+uint16(i), stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw))
 		want := uint64(i + 1)
-		eventually(t, "dropped", func() bool { return metric(s, "drops", "peer_denied") == want })
+		eventually(t, "dropped", func() bool { return metric(s, "dropped_packets", "peer_denied") == want })
 	}
 }
 
@@ -386,7 +386,7 @@ func TestSlowReaderSlowsNobody(t *testing.T) {
 		c.bind(0x4100, from)
 	}
 	data := payload(1000)
-	for i := 0; metric(s, "drops", "queue_full") == 0; i++ {
+	for i := 0; metric(s, "dropped_packets", "queue_full") == 0; i++ {
 		if i == 100_000 {
 			t.Fatal("the queue of the slow client never filled")
 		}

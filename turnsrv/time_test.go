@@ -178,7 +178,7 @@ func TestPermissionExpires(t *testing.T) {
 			c.write(sendIndication(fakePeer, []byte("hello")))
 			return w.arrives(p)
 		})
-		if n := metric(w.srv, "drops", "no_permission"); n == 0 {
+		if n := metric(w.srv, "dropped_packets", "no_permission"); n == 0 {
 			t.Error("the drop was not counted")
 		}
 	})

@@ -6,26 +6,10 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
-	"runtime"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-// newRegistry holds what the process tells about itself; the halves add theirs.
-func newRegistry() *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "rtcd_build_info", Help: "Always 1; the labels tell what runs.",
-		ConstLabels: prometheus.Labels{"version": versionString(), "goversion": runtime.Version()},
-	})
-	build.Set(1)
-	r.MustRegister(build, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
-}
 
 // adminRoutes is the admin endpoint. It is for programs on this machine: requests
 // from web pages, which a browser here might be made to send, are refused. What changes

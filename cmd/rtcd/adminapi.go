@@ -21,16 +21,19 @@ const (
 	stateReady    = "ready"
 	stateDraining = "draining"
 	stateNoRelay  = "no address for relayed traffic is known"
+	stateNoCert   = "there is no certificate, or it has expired: see rtcd check"
 )
 
+// state is what stands in the way of sending somebody here, or that nothing does. That
+// all listeners are bound needs no look: nothing is served before.
 func (a *app) state() string {
-	if a.life.draining.Load() {
+	switch {
+	case a.life.draining.Load():
 		return stateDraining
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.degraded != nil && len(a.externals) == 0 {
+	case len(a.turn.Relays()) == 0:
 		return stateNoRelay
+	case !a.cert.valid(time.Now()):
+		return stateNoCert
 	}
 	return stateReady
 }

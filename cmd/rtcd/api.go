@@ -90,15 +90,17 @@ func (a *api) serveInfo(w http.ResponseWriter, r *http.Request) {
 func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
 	secret := bearerOf(r)
+	shape := shapeICE
 	user, ttl, ok := a.bearer(secret, r.URL.Query().Get("username"))
 	if !ok && a.open && secret == "" {
-		user, ttl, ok = creds.PrefixCheck+rand.Text()[:12], creds.CheckTTL, true
+		shape, user, ttl, ok = shapeCheck, creds.PrefixCheck+rand.Text()[:12], creds.CheckTTL, true
 	}
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="rtcd"`)
 		refuse(w, http.StatusUnauthorized, "unauthorized", "a join token or an API key is needed, as Bearer")
 		return
 	}
+	a.minter.issue(shape)
 	c, servers := a.minter.mint(user, ttl)
 	writeJSON(w, http.StatusOK, map[string]any{
 		"iceServers": servers.Servers,
@@ -169,6 +171,7 @@ func (a *api) serveREST(w http.ResponseWriter, r *http.Request) {
 	case user != "" && creds.CheckUser(user) != nil:
 		refuse(w, http.StatusBadRequest, "bad_request", "username: want 1 to 255 bytes of printable text")
 	default:
+		a.minter.issue(shapeREST)
 		c, _ := a.minter.mint(user, a.minter.ttl)
 		writeJSON(w, http.StatusOK, map[string]any{
 			"username": c.Username, "password": c.Password,

@@ -74,12 +74,12 @@ func (c certSource) tlsConfig() *tls.Config {
 func (c certSource) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
 
 var certExpiry = prometheus.NewDesc("rtcd_tls_certificate_expiry_timestamp_seconds",
-	"When the certificate in use ends, in Unix seconds.", nil, nil)
+	"When the certificate in use ends, in Unix seconds, by its first name.", []string{"domain"}, nil)
 
 // Collect tells their values.
 func (c certSource) Collect(out chan<- prometheus.Metric) {
-	if expires := c.expires(); !expires.IsZero() {
-		out <- prometheus.MustNewConstMetric(certExpiry, prometheus.GaugeValue, float64(expires.Unix()))
+	if leaf := c.leaf(); leaf != nil {
+		out <- prometheus.MustNewConstMetric(certExpiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()), certName(leaf))
 	}
 	if c.file != nil {
 		c.file.errors.Collect(out)
@@ -88,14 +88,36 @@ func (c certSource) Collect(out chan<- prometheus.Metric) {
 
 // expires is when the certificate in use ends, zero if there is none.
 func (c certSource) expires() time.Time {
+	if leaf := c.leaf(); leaf != nil {
+		return leaf.NotAfter
+	}
+	return time.Time{}
+}
+
+// valid tells whether handshakes can succeed, as far as the certificate goes.
+func (c certSource) valid(now time.Time) bool { return c.get == nil || now.Before(c.expires()) }
+
+// leaf is the certificate in use, nil if there is none.
+func (c certSource) leaf() *x509.Certificate {
 	if c.get == nil {
-		return time.Time{}
+		return nil
 	}
 	cert, err := c.get(nil)
-	if err != nil || cert.Leaf == nil {
-		return time.Time{}
+	if err != nil {
+		return nil
 	}
-	return cert.Leaf.NotAfter
+	return cert.Leaf
+}
+
+// certName is the first name that a certificate is for.
+func certName(leaf *x509.Certificate) string {
+	switch {
+	case len(leaf.DNSNames) > 0:
+		return leaf.DNSNames[0]
+	case len(leaf.IPAddresses) > 0:
+		return leaf.IPAddresses[0].String()
+	}
+	return leaf.Subject.CommonName
 }
 
 // The files of the self-signed certificate in the state directory.

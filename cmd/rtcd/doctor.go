@@ -273,7 +273,7 @@ func (d *doctor) examineRelay(ctx context.Context) {
 		case !r.OK:
 			d.row(fail, "probe", fmt.Sprintf("%s: %s: %s", u, r.Problem.Step, r.Problem.Reason), r.Problem.Remedy)
 		case r.Echo != nil && r.Echo.Loss > 0:
-			d.row(warn, "probe", fmt.Sprintf("%s: %.0f %% of the packets are lost", u, 100*r.Echo.Loss), "look at the CPU load and at rtcd_turn_drops_total")
+			d.row(warn, "probe", fmt.Sprintf("%s: %.0f %% of the packets are lost", u, 100*r.Echo.Loss), "look at the CPU load and at rtcd_turn_dropped_packets_total")
 		case r.Echo != nil:
 			d.row(ok, "probe", fmt.Sprintf("%s relays, %.1f ms there and back", u, r.Echo.MedianMs), "")
 		default:

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rtcd/config"
 	"rtcd/creds"
 	"rtcd/signaling"
@@ -24,8 +26,9 @@ type minter struct {
 	keys       *creds.Keys
 	stun, turn []string // URLs
 	ttl        time.Duration
-	longest    time.Duration // that credentials of this process may live
-	restrict   bool          // members' credentials only reach this relay itself
+	longest    time.Duration          // that credentials of this process may live
+	restrict   bool                   // members' credentials only reach this relay itself
+	issued     *prometheus.CounterVec // may be nil
 	relay      killer
 	log        *slog.Logger
 }
@@ -44,6 +47,7 @@ func (m *minter) users(id string) [2]string {
 
 // Mint returns ICE servers for a member.
 func (m *minter) Mint(member string) signaling.ICEServers {
+	m.issue(shapeHub)
 	_, servers := m.mint(m.member(member), m.ttl)
 	return servers
 }

@@ -181,7 +181,7 @@ func (r *running) token(room string) string {
 // dropped counts the packets that were refused because of their peer.
 func (r *running) dropped() (n uint64) {
 	for _, m := range r.turn.Metrics() {
-		if m.Name == "drops" && m.Labels[0].Value == "peer_denied" {
+		if m.Name == "dropped_packets" && m.Labels[0].Value == "peer_denied" {
 			n += m.Value
 		}
 	}

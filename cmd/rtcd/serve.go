@@ -77,6 +77,7 @@ type app struct {
 	setup
 	registry *prometheus.Registry
 	reloads  reloads
+	issued   *prometheus.CounterVec // credentials, by shape
 
 	cert     certSource
 	keys     *creds.Keys
@@ -109,7 +110,7 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if from.dropped == nil {
 		from.dropped = new(atomic.Uint64)
 	}
-	a := &app{setup: from, registry: newRegistry(), events: newEventLog(log, from.dropped), pages: web.Handler(web.Options{})}
+	a := &app{setup: from, registry: newRegistry(), issued: newIssued(), events: newEventLog(log, from.dropped), pages: web.Handler(web.Options{})}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -121,7 +122,7 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if a.cert, err = newCertSource(c, a.externals, log); err != nil {
 		return nil, err
 	}
-	a.registry.MustRegister(a.cert, &a.reloads, logDropped(from.dropped))
+	a.registry.MustRegister(a.cert, &a.reloads, a.issued, logDropped(from.dropped))
 	s, err := loadSecrets(c)
 	if err != nil {
 		return nil, err
@@ -283,6 +284,7 @@ func (a *app) listenHTTP() error {
 		return err
 	}
 	a.turn.SetPolicy(a.policy())
+	a.registry.MustRegister(nodeState{a})
 	return nil
 }
 

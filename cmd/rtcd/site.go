@@ -20,7 +20,7 @@ type site struct {
 func (a *app) newSite() *site {
 	c := a.config
 	m := &minter{
-		keys: a.keys, relay: a.turn, log: a.log,
+		keys: a.keys, relay: a.turn, log: a.log, issued: a.issued,
 		ttl:      time.Duration(c.Turn.CredentialTTL),
 		restrict: restricts(c, a.externals),
 	}

@@ -90,7 +90,7 @@ func TestL7AttackInTheBackground(t *testing.T) {
 		t.Error("nobody attacked")
 	}
 	answered := s.metric(t, `rtcd_turn_requests_total\{.*\}`)
-	limited := s.metric(t, `rtcd_turn_drops_total\{reason="(rate|binding|login)_limited"\}`)
+	limited := s.metric(t, `rtcd_turn_dropped_packets_total\{reason="(rate|binding|login)_limited"\}`)
 	row.figure("%.0f requests went unanswered by limits, %.0f were answered", limited, answered)
 	if limited == 0 {
 		t.Error("no limit met the flood")

@@ -167,7 +167,7 @@ func TestF4ReloadInMidCall(t *testing.T) {
 // wantDenied wants a message to its peer to be dropped.
 func (s *server) wantDenied(t *testing.T, c *turnclient.Client) error {
 	t.Helper()
-	const denied = `rtcd_turn_drops_total\{reason="peer_denied"\}`
+	const denied = `rtcd_turn_dropped_packets_total\{reason="peer_denied"\}`
 	before := s.metric(t, denied)
 	if _, err := c.Conn.Write([]byte("\x40\x00\x00\x04late")); err != nil {
 		return err

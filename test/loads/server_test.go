@@ -208,7 +208,9 @@ func (s *server) metric(t *testing.T, pattern string) (sum float64) {
 	return sum
 }
 
-func (s *server) allocations(t *testing.T) int { return int(s.metric(t, "rtcd_turn_allocations")) }
+func (s *server) allocations(t *testing.T) int {
+	return int(s.metric(t, `rtcd_turn_allocations\{.*\}`))
+}
 
 // descriptors is how many the process has open, as the kernel tells.
 func (s *server) descriptors() int {

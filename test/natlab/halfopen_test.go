@@ -46,13 +46,13 @@ func testHalfOpenConnections(t *testing.T) {
 	}
 	wantWelcomed(t, hubs)
 	full := s.descriptors(t)
-	if n := s.metric(t, `rtcd_turn_allocations`); n != allocations || full < idle+2*allocations+sessions {
+	if n := s.metric(t, `rtcd_turn_allocations\{.*\}`); n != allocations || full < idle+2*allocations+sessions {
 		t.Fatalf("%v allocations, %d descriptors after %d; want %d and their sockets", n, full, idle, allocations)
 	}
 
 	must(t, h.Block(lab.BlockAll))
 	begin := time.Now()
-	must(t, eventually(patient(t), "all allocations end", func() bool { return s.metric(t, `rtcd_turn_allocations`) == 0 }))
+	must(t, eventually(patient(t), "all allocations end", func() bool { return s.metric(t, `rtcd_turn_allocations\{.*\}`) == 0 }))
 	record(t, halfOpen, fmt.Sprintf("%d silent allocations over TCP ended after", allocations), time.Since(begin))
 	const slack = 3 // what the program opens for itself
 	must(t, eventually(patient(t), "all descriptors are free", func() bool { return s.descriptors(t) <= idle+slack }))

@@ -109,9 +109,20 @@ func (c counters) since(before counters) counters {
 	return out
 }
 
+// sum adds up the series of one name.
+func (c counters) sum(name string) (total float64) {
+	for series, v := range c {
+		if strings.HasPrefix(series, name+"{") {
+			total += v
+		}
+	}
+	return total
+}
+
 const (
-	dropPrefix = `rtcd_turn_drops_total{reason="`
-	sendFull   = `rtcd_turn_udp_send_errors_total{reason="full"}`
+	allocations = "rtcd_turn_allocations"
+	dropPrefix  = `rtcd_turn_dropped_packets_total{reason="`
+	sendFull    = `rtcd_turn_udp_send_errors_total{reason="full"}`
 )
 
 // Loss is one counter that accounts for lost packets.

@@ -11,7 +11,7 @@
 // A packet can get lost in five places, each with its counter: in a device (what it
 // dropped of what it was to send), in the IP and UDP layers of a namespace
 // (/proc/net/snmp), at the socket of the receiver (RcvbufErrors), in rtcd
-// (rtcd_turn_drops_total by reason), and when rtcd sends (its reason write_failed, and the
+// (rtcd_turn_dropped_packets_total by reason), and when rtcd sends (its reason write_failed, and the
 // device's count where the kernel does not tell the sender). What overflowed rtcd's own
 // sockets shows twice, in the kernel's RcvbufErrors and in rtcd's reason overflow: the
 // account takes the kernel's, and wants both to be equal.

@@ -336,7 +336,7 @@ func (l *load) release(ctx context.Context, r *Report, idle counters) error {
 		}
 		now := counters{}
 		parseMetrics(text, now)
-		r.Left = now["rtcd_turn_allocations"] - idle["rtcd_turn_allocations"]
+		r.Left = now.sum(allocations) - idle.sum(allocations)
 		r.Released = newSample(0, now)
 		released := r.Left <= 0 && r.Released.Descriptors <= r.Idle.Descriptors+mayGrowDescriptors
 		if released || time.Now().After(deadline) {

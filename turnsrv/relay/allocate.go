@@ -68,7 +68,12 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 		t.refuse(r, code)
 		return
 	}
-	if !t.mayCreate(r) || !t.quota.take(p.Limits, r.login.User, r.client.Addr.Addr()) {
+	used, ok := QuotaPace, t.mayCreate(r)
+	if ok {
+		used, ok = t.quota.take(p.Limits, r.login.User, r.client.Addr.Addr())
+	}
+	if !ok {
+		r.batch.Counts.came(used)
 		t.refuse(r, 486)
 		return
 	}
@@ -349,6 +354,7 @@ func (t *Table) commit(now Now, p *pending, b *Batch) {
 	if t.keys.Lookup(a.username, now.Unix).Verdict == Revoked { // while the socket was opening
 		t.discard(now, p, b)
 		t.closeLocked(now, a, "", b)
+		b.Counts.came(AuthRevoked)
 		t.challenge(r, 401, allFeatures)
 		return
 	}
@@ -366,6 +372,7 @@ func (t *Table) commit(now Now, p *pending, b *Batch) {
 	}
 	a.expires.Store(int64(now.Mono + p.lifetime))
 	t.lifetimes.set(a, now.Mono+p.lifetime)
+	t.population.born(a)
 	r.granted(a)
 	b.Events = append(b.Events, Event{Kind: Allocated, Info: a.info()})
 }

@@ -39,11 +39,18 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 	r.username = string(name)
 	if hasHash {
 		if r.username, ok = t.keys.Username([32]byte(hash)); !ok {
+			r.batch.Counts.came(AuthMalformed)
 			t.refuseLogin(r, allFeatures&^featureUsernameAnonymity)
 			return false
 		}
 	}
-	if string(realm) != t.realm || !t.verify(r, a, alg) {
+	if string(realm) != t.realm {
+		r.batch.Counts.came(AuthWrongRealm)
+		t.refuseLogin(r, allFeatures)
+		return false
+	}
+	if !t.verify(r, a, alg) {
+		r.batch.Counts.came(r.login.Verdict.failure())
 		t.refuseLogin(r, allFeatures)
 		return false
 	}
@@ -52,6 +59,7 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 		r.client.conn.authenticated.Store(true)
 	}
 	if !fresh {
+		r.batch.Counts.came(AuthStaleNonce)
 		t.challenge(r, 438, allFeatures)
 		return false
 	}

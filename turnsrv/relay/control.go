@@ -49,7 +49,9 @@ func (t *Table) handleRefresh(r *request, a *allocation) {
 // release ends an allocation, or one family of a dual one.
 func (t *Table) release(r *request, a *allocation, only int) {
 	if only >= 0 && a.sockets[1-only].Load() != nil {
+		t.population.gone(a)
 		t.closeSocket(r.now, a.sockets[only].Swap(nil), r.batch)
+		t.population.stays(a)
 		return
 	}
 	t.closeLocked(r.now, a, "released", r.batch)
@@ -117,9 +119,11 @@ func (t *Table) judge(r *request, a *allocation, peer netip.AddrPort, port uint1
 		return 443
 	}
 	if !r.policy.mayPermit(peer.Addr(), a.relayOnly) {
+		r.batch.Counts.came(r.policy.whyNot(peer, a.relayOnly))
 		return 403
 	}
 	if port != 0 && !r.policy.isRelayIP(peer.Addr()) && !r.policy.admits(peer) {
+		r.batch.Counts.came(r.policy.whyNot(peer, false))
 		return 403
 	}
 	return 0

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Reason says why a packet went no further. It is the label of the drops metric.
+// Reason says why a packet went no further. It is the label of the metric of dropped packets.
 type Reason uint8
 
 // The reasons of the core, then those of the shell.
@@ -87,7 +87,9 @@ type Counts struct {
 	Packets [numTransports][numDirections]uint64
 	Drops   [numReasons]uint64
 	Answers [numMethods][len(answerCodes)]uint64
-	touched bool // Answers has something in it
+
+	Outcomes [numOutcomes]uint64
+	touched  bool // Answers or Outcomes have something in them
 }
 
 // Lost takes a message to a client that the shell could not deliver out of what was
@@ -114,6 +116,8 @@ type Totals struct {
 	packets [numTransports][numDirections]atomic.Uint64
 	drops   [numReasons]atomic.Uint64
 	answers [numMethods][len(answerCodes)]atomic.Uint64
+
+	outcomes [numOutcomes]atomic.Uint64
 }
 
 // Add folds the counters of a batch in.
@@ -134,6 +138,11 @@ func (t *Totals) Add(c *Counts) {
 	if !c.touched {
 		return
 	}
+	for o, n := range c.Outcomes {
+		if n != 0 {
+			t.outcomes[o].Add(n)
+		}
+	}
 	for m := range c.Answers {
 		for i, n := range c.Answers[m] {
 			if n != 0 {
@@ -148,7 +157,7 @@ func (t *Totals) Drop(r Reason, n uint64) { t.drops[r].Add(n) }
 
 // Metric is one counter with its labels.
 type Metric struct {
-	Name   string // "bytes", "packets", "drops" or "requests"
+	Name   string // like "relayed_bytes", without prefix and "_total"
 	Labels []Label
 	Value  uint64
 }
@@ -161,12 +170,17 @@ func (t *Totals) Each(f func(Metric)) {
 	for tr := range t.bytes {
 		for d := range t.bytes[tr] {
 			labels := []Label{{"transport", Transport(tr).String()}, {"direction", Direction(d).String()}}
-			f(Metric{"bytes", labels, t.bytes[tr][d].Load()})
-			f(Metric{"packets", labels, t.packets[tr][d].Load()})
+			f(Metric{"relayed_bytes", labels, t.bytes[tr][d].Load()})
+			f(Metric{"relayed_packets", labels, t.packets[tr][d].Load()})
 		}
 	}
 	for r := range t.drops {
-		f(Metric{"drops", []Label{{"reason", Reason(r).String()}}, t.drops[r].Load()})
+		f(Metric{"dropped_packets", []Label{{"reason", Reason(r).String()}}, t.drops[r].Load()})
+	}
+	for o := range t.outcomes {
+		m := outcomeMetrics[o]
+		m.Value = t.outcomes[o].Load()
+		f(m)
 	}
 	for m := range t.answers {
 		for i := range t.answers[m] {

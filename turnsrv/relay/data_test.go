@@ -416,7 +416,7 @@ func TestCounts(t *testing.T) {
 		got[key] = m.Value
 	})
 	for key, want := range map[string]uint64{
-		"bytes udp sent": 2, "packets udp sent": 1, "bytes udp received": 0, "drops no_channel": 1, "requests refresh ok": 1,
+		"relayed_bytes udp sent": 2, "relayed_packets udp sent": 1, "relayed_bytes udp received": 0, "dropped_packets no_channel": 1, "requests refresh ok": 1,
 	} {
 		if got[key] != want {
 			t.Errorf("%s = %d, want %d", key, got[key], want)

@@ -18,6 +18,8 @@ const (
 	numFamilies
 )
 
+func (f family) String() string { return [...]string{"ipv4", "ipv6"}[f%numFamilies] }
+
 func familyOf(a netip.Addr) family {
 	if a.Is4() || a.Is4In6() {
 		return ipv4
@@ -68,6 +70,38 @@ func (s *portSpace) release(pool *portPool, port uint16, until time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pool.resting = append(pool.resting, restingPort{port, until})
+}
+
+// PortUse is how many relay ports of a family are in use, rest after use, and are free.
+type PortUse struct {
+	Family              string
+	Used, Resting, Free int
+}
+
+// use counts the ports of a family: those of the ranges given, and of pools of a
+// policy before what is not free again.
+func (s *portSpace) use(now time.Duration, f family, ranges []portRange) PortUse {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := PortUse{Family: f.String()}
+	for r, pool := range s.pools {
+		if familyOf(r.addr) == f {
+			pool.wake(now)
+			u.Resting += len(pool.resting)
+			u.Used += len(pool.at) - len(pool.free) - len(pool.resting)
+		}
+	}
+	for _, r := range ranges {
+		if familyOf(r.addr) != f {
+			continue
+		}
+		if pool := s.pools[r]; pool != nil {
+			u.Free += len(pool.free)
+		} else {
+			u.Free += int(r.max) - int(r.min) + 1
+		}
+	}
+	return u
 }
 
 // portPool is the ports of one address: a set with uniform random choice.

@@ -25,14 +25,18 @@ func host(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// take reserves a place, or says that a quota is used up.
-func (q *quota) take(l Limits, user string, addr netip.Addr) bool {
+// take reserves a place, or says which quota is used up.
+func (q *quota) take(l Limits, user string, addr netip.Addr) (used Outcome, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h := host(addr)
-	if full(q.total, l.Allocations) || full(q.hosts[h], l.AllocationsPerIP) ||
-		user != "" && full(q.users[user], l.AllocationsPerUser) {
-		return false
+	switch {
+	case user != "" && full(q.users[user], l.AllocationsPerUser):
+		return QuotaUser, false
+	case full(q.hosts[h], l.AllocationsPerIP):
+		return QuotaAddress, false
+	case full(q.total, l.Allocations):
+		return QuotaTotal, false
 	}
 	if q.users == nil {
 		q.users, q.hosts = map[string]int{}, map[netip.Addr]int{}
@@ -42,7 +46,7 @@ func (q *quota) take(l Limits, user string, addr netip.Addr) bool {
 	if user != "" {
 		q.users[user]++
 	}
-	return true
+	return 0, true
 }
 
 func full(n, limit int) bool { return limit >= 0 && n >= limit }

@@ -130,6 +130,7 @@ func (t *Table) handleBinding(r *request) {
 		t.refuseUnknown(r, unknown)
 		return
 	}
+	r.batch.Counts.came(byTransport + Outcome(r.client.Transport))
 	msg := r.begin(stun.ClassSuccessResponse)
 	msg = appendXORAddress(msg, stun.AttrXORMappedAddress, r.client.Addr, r.msg.id)
 	r.answer(msg, 0)

@@ -27,12 +27,13 @@ type Table struct {
 	// control[hash of the client's address] guards what a client's requests change.
 	control [64]sync.Mutex
 
-	lastID    atomic.Uint64
-	lifetimes lifetimes
-	reserved  reservations
-	quota     quota
-	ports     portSpace
-	callers   limiter
+	lastID     atomic.Uint64
+	lifetimes  lifetimes
+	population population
+	reserved   reservations
+	quota      quota
+	ports      portSpace
+	callers    limiter
 }
 
 // NewTable returns an empty table. It fails on options that cannot work.
@@ -132,6 +133,9 @@ func (t *Table) closeLocked(now Now, a *allocation, reason string, b *Batch) {
 	a.closed = true
 	pending := a.expires.Load() == 0
 	info := a.info()
+	if !pending {
+		t.population.gone(a)
+	}
 	a.expires.Store(0)
 	if a.client.conn != nil {
 		a.client.conn.alloc.CompareAndSwap(a, nil)

@@ -27,6 +27,7 @@ type world struct {
 	events []Event
 	closed []*Socket
 	opened []*Socket
+	totals Totals
 }
 
 type fakeKeys map[string]Login
@@ -106,6 +107,7 @@ func (w *world) flush() {
 	}
 	w.events = append(w.events, w.batch.Events...)
 	w.closed = append(w.closed, w.batch.Closes...)
+	w.totals.Add(&w.batch.Counts)
 	w.batch.Reset()
 }
 
