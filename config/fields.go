@@ -119,7 +119,9 @@ func textOf(v reflect.Value) string {
 	return strings.Join(parts, ",")
 }
 
-// suggest returns `; did you mean "x"?` for the nearest word, if one is near.
+// Suggest returns `; did you mean "x"?` for the nearest word, if one is near.
+func Suggest(word string, words []string) string { return suggest(word, words) }
+
 func suggest(word string, words []string) string {
 	best, bestDistance := "", 3
 	if len(word) < 4 {

@@ -18,6 +18,11 @@ turnutils_uclient coturn
 node nodejs
 npm npm
 zbarimg zbar-tools
+iptables iptables
+ufw ufw
+firewall-offline-cmd firewalld
+lua5.4 lua5.4
+/usr/lib/python3/dist-packages/libconf.py python3-libconf
 '
 
 missing() {
