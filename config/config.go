@@ -48,6 +48,7 @@ type Turn struct {
 	RelayPorts       PortRange        `yaml:"relay_ports" jsonschema_description:"UDP ports of relayed addresses, first-last."`
 	PortRest         Duration         `yaml:"port_rest" jsonschema_description:"How long a relay port rests after use; 0 = not at all."`
 	CredentialTTL    Duration         `yaml:"credential_ttl" jsonschema_description:"Lifetime of the credentials that rtcd hands out."`
+	Revoked          List[string]     `yaml:"revoked" jsonschema_description:"Users whose credentials are worthless, however long they are valid: the part of the username after the colon."`
 	Coalesce         Duration         `yaml:"coalesce" reload:"restart" jsonschema_description:"Longest pause of a worker under moderate load, at most 200us: less CPU for more latency; 0 = none. Linux only."`
 	StrictExpiry     bool             `yaml:"strict_expiry" jsonschema_description:"End allocations when their credential expires, instead of letting them finish."`
 	UDP              UDP              `yaml:"udp" reload:"restart" jsonschema_description:"Ways to save system calls, on Linux; each gives way by itself where the kernel refuses."`

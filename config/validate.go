@@ -186,6 +186,11 @@ func (l *loader) validateTurn() {
 			l.fault("turn.credential_ttl", "%s is shorter than a minute: calls could not be set up with it", l.Turn.CredentialTTL)
 		}
 	})
+	l.check("turn.revoked", func() {
+		if slices.Contains(l.Turn.Revoked, "") {
+			l.fault("turn.revoked", "an entry is empty; credentials without a user end with their secret")
+		}
+	})
 	l.check("turn.peers.allow", func() {
 		if slices.Contains(l.Turn.Peers.Allow, PeersRecommended) {
 			l.fault("turn.peers.allow", "recommended is a list of peers to deny")

@@ -23,7 +23,7 @@ const (
 	// Expired: its time has passed. It still has passwords, so that an allocation
 	// made in time can be refreshed.
 	Expired
-	// Revoked: [Keys.Revoke] was called for its user. It still has passwords, so
+	// Revoked: [Keys.Revoke] was called for its user, or [Keys.SetRevoked] names it. It still has passwords, so
 	// that the answer can be signed.
 	Revoked
 )
@@ -69,6 +69,8 @@ type KeysOptions struct {
 	AllowShort bool
 	// Realm is needed for [Keys.Username] (USERHASH, RFC 8489 §14.4).
 	Realm string
+	// Revoked are users whose credentials are worthless as long as they are listed.
+	Revoked []string
 	// MaxSeen bounds the usernames remembered for USERHASH. Zero means 65,536.
 	MaxSeen int
 	// MaxRevoked bounds the revocations held at once. Zero means 262,144.
@@ -80,6 +82,7 @@ type Keys struct {
 	allowShort bool
 	realm      string
 	secrets    atomic.Pointer[[][]byte]
+	listed     atomic.Pointer[map[string]bool] // users of SetRevoked
 
 	mu      sync.Mutex // guards the following
 	seen    seen
@@ -100,6 +103,7 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 		seen:       seen{max: o.MaxSeen, entries: map[[32]byte]seenEntry{}},
 		revoked:    revocations{max: o.MaxRevoked, byUser: map[string]*revocation{}},
 	}
+	k.SetRevoked(o.Revoked)
 	if err := k.SetSecrets(o.Secrets); err != nil {
 		return nil, err
 	}
@@ -203,7 +207,20 @@ func (k *Keys) Revoke(user string, until time.Time) {
 	k.revoked.add(user, until)
 }
 
+// SetRevoked replaces the list of users whose credentials are worthless whatever their
+// time. It has no end, and what [Keys.Revoke] did stays.
+func (k *Keys) SetRevoked(users []string) {
+	listed := make(map[string]bool, len(users))
+	for _, u := range users {
+		listed[u] = true
+	}
+	k.listed.Store(&listed)
+}
+
 func (k *Keys) isRevoked(user string, now time.Time) bool {
+	if (*k.listed.Load())[user] {
+		return true
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.revoked.forget(now)

@@ -269,3 +269,22 @@ func TestTheClockIsSetBack(t *testing.T) {
 		}
 	}
 }
+
+// What is listed has no end, however long a credential lives.
+func TestListedUsersAreRevokedForGood(t *testing.T) {
+	k := newKeys(t, KeysOptions{Revoked: []string{"frigate"}})
+	long := k.Issue("frigate", 5*365*24*time.Hour, time.Now())
+	other := k.Issue("go2rtc", time.Hour, time.Now())
+	want := func(username string, at time.Time, want Verdict) {
+		t.Helper()
+		if got := k.Lookup(username, at).Verdict; got != want {
+			t.Errorf("%s is %v, want %v", username, got, want)
+		}
+	}
+	want(long.Username, time.Now().Add(4*365*24*time.Hour), Revoked)
+	want(other.Username, time.Now(), OK)
+	k.SetRevoked([]string{"go2rtc", ""})
+	want(long.Username, time.Now(), OK)
+	want(other.Username, time.Now(), Revoked)
+	want(k.Issue("", time.Hour, time.Now()).Username, time.Now(), OK)
+}

@@ -156,6 +156,8 @@ func explainCredential(w io.Writer, keys *creds.Keys, username, password string,
 		return fmt.Errorf("refused: %w; want TEN-DIGIT-EXPIRY or TEN-DIGIT-EXPIRY:USER", err)
 	case !match:
 		return errors.New("refused: the password does not belong to this username; was it made with another secret?")
+	case login.Verdict == creds.Revoked:
+		return fmt.Errorf("refused: turn.revoked lists the user %q", login.User)
 	case login.Verdict == creds.Expired:
 		return fmt.Errorf("refused: expired at %s, %s ago", login.Expires.UTC().Format(time.RFC3339), now.Sub(login.Expires).Round(time.Second))
 	}

@@ -133,6 +133,12 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 	if err := errors.Join(a.keys.SetSecrets(p.secrets.turn), a.tokens.SetSecrets(p.secrets.token)); err != nil {
 		panic(err) // prepare has tried them
 	}
+	a.keys.SetRevoked(p.secrets.revoked)
+	for _, user := range p.secrets.revoked {
+		if n := a.turn.KillUser(user, "revoked"); n > 0 {
+			a.log.Info("allocations of a revoked user ended", "user", user, "allocations", n)
+		}
+	}
 	a.config, a.secrets = p.config, p.secrets
 	if has(changes, "log.level") {
 		a.level.Set(logLevel(a.config.Log.Level))

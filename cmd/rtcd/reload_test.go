@@ -284,6 +284,31 @@ func TestReloadDeniesAPeer(t *testing.T) {
 	}
 }
 
+// A user that the new configuration lists as revoked is cut off, and stays out for as
+// long as it is listed.
+func TestReloadRevokesAUser(t *testing.T) {
+	text := loopback(t)
+	r := newRunning(t, &logBook{}, text, lookup)
+	r.serve()
+	defer r.end()
+	camera := r.mint("frigate")
+	for _, server := range []signaling.ICEServer{camera, r.mint("alice")} {
+		if err := r.allocate(server); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.mustReload(turnKeys(text, "revoked: [frigate]"), "turn.revoked")
+	r.eventually("its allocation ends, and the other's does not", func() bool { return r.turn.Len() == 1 })
+	var refusal *stun.TurnError
+	if err := r.allocate(camera); !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeUnauthorized {
+		t.Errorf("a revoked user: %v", err)
+	}
+	r.mustReload(text, "turn.revoked")
+	if err := r.allocate(camera); err != nil {
+		t.Errorf("no longer listed: %v", err)
+	}
+}
+
 // Credentials of a secret live as long as it is listed; the first one signs.
 func TestReloadRotatesSecrets(t *testing.T) {
 	first, second := newSecret(), newSecret()

@@ -42,6 +42,7 @@ type secrets struct {
 	turn, token []string
 	master      []byte // nonce and resume keys are derived from it
 	allowShort  bool
+	revoked     []string          // users
 	sources     map[string]string // what → where it came from, for `rtcd check`
 	files       []string          // those that turn and token were read from
 }
@@ -54,7 +55,7 @@ func loadSecrets(c *config.Loaded) (*secrets, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &secrets{allowShort: c.Turn.AllowShortSecret, sources: map[string]string{}, files: c.SecretFiles()}
+	s := &secrets{allowShort: c.Turn.AllowShortSecret, revoked: c.Turn.Revoked, sources: map[string]string{}, files: c.SecretFiles()}
 	pick := func(what string, configured []string, key, file string) ([]string, error) {
 		if len(configured) > 0 {
 			s.sources[what] = c.From[key].String()
@@ -151,7 +152,7 @@ func writeNew(name string, data []byte, mode fs.FileMode) error {
 }
 
 func (s *secrets) keys(realm string) (*creds.Keys, error) {
-	keys, err := creds.NewKeys(creds.KeysOptions{Secrets: s.turn, AllowShort: s.allowShort, Realm: realm})
+	keys, err := creds.NewKeys(creds.KeysOptions{Secrets: s.turn, AllowShort: s.allowShort, Realm: realm, Revoked: s.revoked})
 	if err != nil {
 		return nil, fmt.Errorf("TURN secret (%s): %w", s.sources["turn"], err)
 	}
