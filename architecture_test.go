@@ -19,6 +19,8 @@ var mayImport = map[string][]string{
 	"rtcd/creds":            {},
 	"rtcd/internal/leak":    {},
 	"rtcd/internal/testnet": {},
+	"rtcd/machine":          {},
+	"rtcd/ports":            {},
 	"rtcd/probe":            {},
 	"rtcd/signaling":        {"rtcd/creds"},
 

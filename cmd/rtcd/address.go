@@ -103,6 +103,9 @@ func lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	return addrs, err
 }
 
+// routeWhy says of an address that it is the default route's.
+const routeWhy = "default route"
+
 // ownAddr is the address of the default route of a family, else of an interface;
 // loopback only for IPv4 and only if there is nothing else.
 func ownAddr(network string) (netip.Addr, string) {
@@ -110,7 +113,7 @@ func ownAddr(network string) (netip.Addr, string) {
 		defer conn.Close()
 		addr := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 		if usable(addr) {
-			return addr, "default route"
+			return addr, routeWhy
 		}
 	}
 	loopback := netip.Addr{}

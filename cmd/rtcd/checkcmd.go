@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +17,19 @@ import (
 func checkCommand() *cobra.Command {
 	var flags configFlags
 	var asJSON bool
+	var ntp string
 	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Look over configuration, machine and network: one row per fact, with the remedy",
-		Args:  noArgs,
+		Use:     "check",
+		Aliases: []string{"doctor"},
+		Short:   "Look over configuration, machine and network: one row per fact, with the remedy",
+		Long: "Looks over configuration, machine and network: one row per fact (ok, warn or fail), and below it what\n" +
+			"to do about it. It changes nothing and asks nobody outside, but for names of the configuration and the\n" +
+			"time server of --ntp. Where rtcd runs here, it also relays packets through it.\n\n" +
+			"The exit status is 1 if a row is fail. --json prints {\"ok\", \"rows\": [{\"status\", \"about\", \"detail\",\n" +
+			"\"remedy\"}]}.",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &doctor{flags: flags}
+			d := &doctor{flags: flags, senses: ownSenses(), ntp: ntp}
 			d.examine(cmd.Context())
 			var err error
 			if asJSON {
@@ -35,6 +45,7 @@ func checkCommand() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&ntp, "ntp", "", "compare the clock with this time `server`")
 	return cmd
 }
 
@@ -58,12 +69,16 @@ type fact struct {
 // doctor collects facts; one goroutine uses it.
 type doctor struct {
 	flags  configFlags
-	config *config.Loaded
+	senses senses
+	ntp    string // time server to ask, "" for none
 	rows   []fact
 
+	// What has been found out so far.
+	config    *config.Loaded
 	secrets   *secrets
 	externals []external
-	running   bool // a server with this configuration runs on this machine
+	resolved  []netip.Addr // of the domain
+	running   bool         // a server with this configuration runs on this machine
 }
 
 func (d *doctor) row(s status, about, detail, remedy string) {
@@ -79,14 +94,32 @@ func (d *doctor) failed() bool {
 	return false
 }
 
+// print writes the rows, in colour on a terminal.
 func (d *doctor) print(w io.Writer) {
+	colour := map[status]string{}
+	if isTerminal(w) && os.Getenv("NO_COLOR") == "" {
+		colour = map[status]string{ok: "\x1b[32m%s\x1b[0m", warn: "\x1b[33m%s\x1b[0m", fail: "\x1b[1;31m%s\x1b[0m"}
+	}
+	count := map[status]int{}
 	for _, r := range d.rows {
-		fmt.Fprintf(w, "%-4s  %-12s %s\n", r.Status, r.About, r.Detail)
+		count[r.Status]++
+		word := fmt.Sprintf("%-4s", r.Status)
+		if c, has := colour[r.Status]; has {
+			word = fmt.Sprintf(c, word)
+		}
+		fmt.Fprintf(w, "%s  %-11s  %s\n", word, r.About, indented(r.Detail))
 		if r.Remedy != "" {
-			fmt.Fprintf(w, "                   → %s\n", r.Remedy)
+			fmt.Fprintf(w, "%s→ %s\n", rowIndent, indented(r.Remedy))
 		}
 	}
+	fmt.Fprintf(w, "\n%d ok, %d warn, %d fail\n", count[ok], count[warn], count[fail])
 }
+
+// rowIndent is as wide as what stands before a row's detail.
+const rowIndent = "                   "
+
+// indented puts what follows the first line below it.
+func indented(s string) string { return strings.ReplaceAll(s, "\n", "\n"+rowIndent) }
 
 // examine looks at everything that it can; without a configuration at nothing else.
 func (d *doctor) examine(ctx context.Context) {
@@ -94,11 +127,15 @@ func (d *doctor) examine(ctx context.Context) {
 		return
 	}
 	d.examineSecrets()
+	d.examineClock(ctx)
 	d.examineAddresses(ctx)
+	d.examineIPv6()
 	d.examineListeners(ctx)
 	d.examineMachine()
 	d.examineCertificate()
+	d.examinePeers()
 	if d.running {
+		d.examineHairpin(ctx)
 		d.examineRelay(ctx)
 	} else {
 		d.row(ok, "probe", "not done: no rtcd answers on this machine", "")
