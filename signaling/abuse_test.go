@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -64,6 +65,56 @@ func TestGuessersWait(t *testing.T) {
 		good.conn.Close()
 		time.Sleep(time.Hour)
 		guess("2001:db8::1", `{"type":"hello","token":"bad"}`, 0)
+	})
+}
+
+// TestGuessersOverHTTPWait as those who say hello do: they are counted together, and one who
+// asks at many doors at once is refused before the hub is full of answers that wait.
+func TestGuessersOverHTTPWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := runHub(t, Options{Auth: tokens{}, Address: byHeader})
+		guess := func(ctx context.Context, address string) (late time.Duration, patient bool) {
+			start := time.Now()
+			r := (&http.Request{Header: at(address)}).WithContext(ctx)
+			patient = hub.Penalize(r)
+			return time.Since(start), patient
+		}
+		want := func(address string, late time.Duration) {
+			t.Helper()
+			if d, ok := guess(t.Context(), address); d != late || !ok {
+				t.Errorf("%s is answered after %v, %v; want %v", address, d, ok, late)
+			}
+		}
+		for range 10 {
+			want("192.0.2.1", 0)
+		}
+		for _, seconds := range []time.Duration{1, 2, 4, 8, 16, 25, 25} {
+			want("192.0.2.1", seconds*time.Second)
+			want("192.0.2.2", 0)
+		}
+		gone, hangUp := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for range maxLatePerCaller {
+			waiting.Go(func() { guess(gone, "192.0.2.1") })
+		}
+		synctest.Wait()
+		if d, ok := guess(t.Context(), "192.0.2.1"); ok || d != 0 {
+			t.Errorf("one too many: %v after %v", ok, d)
+		}
+		hangUp()
+		waiting.Wait()
+		want("192.0.2.1", 25*time.Second)
+		start := time.Now()
+		waiting.Go(func() { guess(t.Context(), "192.0.2.1") })
+		synctest.Wait()
+		hub.Drain(0)
+		waiting.Wait()
+		if d := time.Since(start); d != 0 {
+			t.Errorf("an answer is held back for %v while the hub goes down", d)
+		}
+		if who := hub.callers.here["192.0.2.1"]; who != nil || hub.callers.late != 0 {
+			t.Errorf("%d are counted as waiting, %v", hub.callers.late, who)
+		}
 	})
 }
 

@@ -14,12 +14,14 @@ type callers struct {
 	here     map[string]*caller
 	failures map[string]*bucket // hellos that were refused lately
 	told     time.Time          // when the log heard of one of them
+	late     int                // answers that wait; see Hub.Penalize
 }
 
 // caller is what is there of one address. It goes when nothing is.
 type caller struct {
 	strangers []*socket // that said no hello yet, the oldest first
 	sessions  int
+	late      int // answers to its requests that wait
 }
 
 // maxFailures bounds the addresses whose failures are remembered.
@@ -48,7 +50,7 @@ func (c *callers) of(key string) *caller {
 
 // settle forgets a caller that is gone.
 func (c *callers) settle(key string) {
-	if who := c.here[key]; who != nil && who.sessions == 0 && len(who.strangers) == 0 {
+	if who := c.here[key]; who != nil && who.sessions == 0 && who.late == 0 && len(who.strangers) == 0 {
 		delete(c.here, key)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rtcd/creds"
@@ -179,4 +181,70 @@ func TestADialectsPages(t *testing.T) {
 	if !w.hub.OriginAllowed(r) || w.hub.Address(r) != "192.0.2.1" {
 		t.Error("the own page is refused")
 	}
+}
+
+// slow is a transport that takes nothing until it is let go.
+type slow struct {
+	goOn   chan struct{} // nil: takes everything
+	heard  []*Event      // one Send at a time
+	closed atomic.Int32
+}
+
+func (s *slow) Send(batch []Frame) error {
+	if s.goOn != nil {
+		<-s.goOn
+	}
+	for _, f := range batch {
+		s.heard = append(s.heard, f.Event)
+	}
+	return nil
+}
+
+func (s *slow) Close(code int, _ string) { s.closed.Store(int32(code)) }
+
+// TestNobodyPutsAMemberOfADialectOut: with a dialect too one sender has only a share of what
+// waits for a slow client, and others still reach it. The answer that a message was not
+// taken names none of the sender's requests: a dialect passes it over.
+func TestNobodyPutsAMemberOfADialectOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := runHub(t, Options{Limits: Limits{Queue: 16}})
+		bob, flooder, cyd := &slow{goOn: make(chan struct{})}, &slow{}, &slow{}
+		open := func(name string, at Transport) *Session {
+			s, err := hub.Open(Hello{Dialect: "test", Tenant: "test:", Direct: true, User: name}, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return s
+		}
+		open("bob", bob)
+		floods, calls := open("flooder", flooder), open("cyd", cyd)
+		for i := range 40 {
+			floods.Apply(Message{Type: TypeSignal, To: "@bob", Kind: "offer", Data: fmt.Append(nil, i)})
+			synctest.Wait()
+		}
+		calls.Apply(Message{Type: TypeSignal, To: "@bob", Kind: "offer", Data: []byte(`"mine"`)})
+		synctest.Wait()
+		if code := bob.closed.Load(); code != 0 {
+			t.Fatalf("bob is put out: %d", code)
+		}
+		close(bob.goOn)
+		synctest.Wait()
+		of := map[string]int{}
+		for _, e := range bob.heard {
+			of[e.User]++
+		}
+		if of["flooder"] != 14 || of["cyd"] != 1 {
+			t.Errorf("bob hears %v, want 14 of the flooder and 1 of cyd", of)
+		}
+		refused := 0
+		for _, e := range flooder.heard {
+			if e.Type == TypeError && e.Code == CodeRate && e.Re == nil {
+				refused++
+			}
+		}
+		if refused != 40-14 {
+			t.Errorf("the flooder hears of %d messages that were not taken, want %d", refused, 40-14)
+		}
+	})
 }

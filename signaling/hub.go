@@ -34,6 +34,7 @@ type Hub struct {
 	resumer resumer
 	wg      sync.WaitGroup // readers and writers of sockets
 	lot     lot
+	going   chan struct{} // closed when the hub drains
 
 	origins atomic.Pointer[[]string] // see SetOrigins
 	members atomic.Int64             // see SetMembers
@@ -56,7 +57,7 @@ func New(o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		o: o, log: o.Log, metrics: newMetrics(o.Metrics), agenda: newAgenda(),
-		resumer:  newResumer(o.Key),
+		resumer: newResumer(o.Key), going: make(chan struct{}),
 		sessions: map[string]*Session{}, tenants: map[string]*tenancy{}, sockets: map[*socket]struct{}{},
 		bans: map[string]time.Time{},
 	}
@@ -90,6 +91,9 @@ func (h *Hub) Run(ctx context.Context) error {
 // allocations live on.
 func (h *Hub) Drain(retry time.Duration) {
 	h.mu.Lock()
+	if !h.draining {
+		close(h.going)
+	}
 	h.draining = true
 	h.retry = retry
 	sessions := make([]*Session, 0, len(h.sessions))

@@ -48,7 +48,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused:  vec("messages_refused_total", "Messages answered by an error.", "code"),
 		closed:   vec("sessions_closed_total", "Sessions that ended, by close code.", "code"),
 		rejected: vec("upgrades_rejected_total", "WebSockets refused before they were one.", "reason"),
-		delayed:  counter("hellos_delayed_total", "Refused hellos answered late, for many came from their address."),
+		delayed:  counter("hellos_delayed_total", "Refused hellos and requests answered late, for many came from their address."),
 		overfull: counter("send_queue_dropped_total", "Events that found a member's queue full; the member is put out as too slow."),
 		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "rtcd", Subsystem: "signaling", Name: "delivery_seconds",

@@ -25,6 +25,10 @@ type api struct {
 	origins []config.Origin
 	open    bool // credentials for the check page without a token
 	info    info
+
+	// penalize holds the answer to a token or key that is worth nothing back where many
+	// were, or returns false: too many wait; see signaling.Hub.
+	penalize func(r *http.Request) bool
 }
 
 // info is what GET /api/v1/info tells everybody: nothing secret.
@@ -43,9 +47,9 @@ type turnInfo struct {
 	RelayPorts string   `json:"relay_ports"`
 }
 
-func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens) *api {
+func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens, penalize func(*http.Request) bool) *api {
 	a := &api{
-		minter: m, tokens: tokens, origins: c.Signaling.Origins,
+		minter: m, tokens: tokens, origins: c.Signaling.Origins, penalize: penalize,
 		open: c.Check == config.AccessOpen || c.Signaling.Auth == config.AuthNone,
 		info: info{
 			Name: "rtcd", Version: versionString(), Auth: c.Signaling.Auth, Check: c.Check,
@@ -96,6 +100,9 @@ func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 		shape, user, ttl, ok = shapeCheck, creds.PrefixCheck+rand.Text()[:12], creds.CheckTTL, true
 	}
 	if !ok {
+		if a.isGuess(w, r, secret) {
+			return
+		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="rtcd"`)
 		refuse(w, http.StatusUnauthorized, "unauthorized", "a join token or an API key is needed, as Bearer")
 		return
@@ -107,6 +114,17 @@ func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 		"ttl":        int(servers.TTL.Seconds()),
 		"expiresAt":  c.Expires.UTC().Format(time.RFC3339),
 	})
+}
+
+// isGuess holds the answer to a secret that is worth nothing back, and says whether it has
+// answered that there are too many. Who sends none does not guess.
+func (a *api) isGuess(w http.ResponseWriter, r *http.Request, secret string) bool {
+	if secret == "" || a.isKey(secret) || a.penalize(r) {
+		return false
+	}
+	w.Header().Set("Retry-After", "60")
+	refuse(w, http.StatusTooManyRequests, "rate", "too many tokens or keys from your address were not valid")
+	return true
 }
 
 // bearerOf is the token or key that a request carries (RFC 6750), "" for none.
@@ -165,6 +183,9 @@ func (a *api) serveREST(w http.ResponseWriter, r *http.Request) {
 	user := r.Form.Get("username")
 	switch {
 	case !a.isKey(key):
+		if a.isGuess(w, r, key) {
+			return
+		}
 		refuse(w, http.StatusForbidden, "forbidden", "the API key is not valid")
 	case r.Form.Get("service") != "turn":
 		refuse(w, http.StatusBadRequest, "bad_request", "want service=turn")

@@ -30,7 +30,7 @@ func (a *app) newSite() *site {
 	}
 	e := endpoints{turn: a.ports(relay.UDP), turns: a.ports(relay.TLS)}
 	m.stun, m.turn = iceURLs(c, e, a.externals)
-	return &site{m, newAPI(c, m, a.tokens).routes(a.hub, a.dialects, a.pages)}
+	return &site{m, newAPI(c, m, a.tokens, a.hub.Penalize).routes(a.hub, a.dialects, a.pages)}
 }
 
 // minter is the one in force.

@@ -54,7 +54,11 @@ func (s *Server) Run(ctx context.Context) error { return s.sockets.Run(ctx) }
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	claims, err := s.hub.Authorize(r.URL.Query().Get("token"), time.Now())
 	if err != nil {
-		http.Error(w, err.Message, http.StatusUnauthorized)
+		status := http.StatusUnauthorized
+		if !s.hub.Penalize(r) {
+			status = http.StatusTooManyRequests
+		}
+		http.Error(w, err.Message, status)
 		return
 	}
 	tenant := strings.Trim(strings.TrimPrefix(r.URL.Path, s.o.Mount), "/")

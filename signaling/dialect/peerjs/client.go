@@ -13,13 +13,14 @@ import (
 
 // client is one socket: it implements textsocket.Handler.
 type client struct {
-	server  *Server
-	name    name
-	token   string
-	address string
-	claims  creds.Claims
-	refusal string // why it may not come in
-	socket  *textsocket.Socket
+	server   *Server
+	name     name
+	token    string
+	address  string
+	claims   creds.Claims
+	refusal  string // why it may not come in
+	stranger bool   // because its key is worth nothing
+	socket   *textsocket.Socket
 
 	mu      sync.Mutex         // guards the following
 	session *signaling.Session // nil: not a member
@@ -38,6 +39,7 @@ func (s *Server) client(r *http.Request) *client {
 	}
 	var err *signaling.Error
 	c.name.tenant, c.claims, err = s.world(key)
+	c.stranger = err != nil
 	switch {
 	case err != nil, c.claims.Expires.IsZero() && len(key) > maxID:
 		c.refusal = invalidKey

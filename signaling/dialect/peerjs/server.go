@@ -109,13 +109,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.NotFound(w, r)
 	case verb == "peerjs" && websocket.IsWebSocketUpgrade(r):
-		s.sockets.Serve(w, r, s.client(r))
+		s.serveSocket(w, r)
 	case !s.sockets.Admits(w, r):
 	case !s.share(w, r):
 	case verb == "id":
-		s.serveID(w, key)
+		s.serveID(w, r, key)
 	case verb == "peers":
-		s.servePeers(w, key)
+		s.servePeers(w, r, key)
 	case verb == "":
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		io.WriteString(w, banner)
@@ -150,19 +150,46 @@ func (s *Server) share(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// serveID hands out an id. The key does not matter yet: an id that nobody uses tells
-// nothing.
-func (s *Server) serveID(w http.ResponseWriter, key string) {
+// serveSocket makes a socket of a request, also of one whose key is worth nothing: that is
+// told on the socket.
+func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
+	c := s.client(r)
+	if c.stranger && !s.penalize(w, r) {
+		return
+	}
+	s.sockets.Serve(w, r, c)
+}
+
+// penalize makes the answer to a key that is worth nothing late, where many were. It
+// returns false if it has answered.
+func (s *Server) penalize(w http.ResponseWriter, r *http.Request) bool {
+	if !s.hub.Penalize(r) {
+		http.Error(w, invalidKey, http.StatusTooManyRequests)
+		return false
+	}
+	return true
+}
+
+// serveID hands out an id, also to one whose key is worth nothing, which it learns from the
+// socket.
+func (s *Server) serveID(w http.ResponseWriter, r *http.Request, key string) {
 	id := newID()
-	if _, claims, err := s.world(key); err == nil && claims.Name != "" {
+	_, claims, err := s.world(key)
+	if err != nil && !s.penalize(w, r) {
+		return
+	}
+	if err == nil && claims.Name != "" {
 		id = claims.Name
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	io.WriteString(w, id)
 }
 
-func (s *Server) servePeers(w http.ResponseWriter, key string) {
+func (s *Server) servePeers(w http.ResponseWriter, r *http.Request, key string) {
 	tenant, _, err := s.world(key)
+	if err != nil && !s.penalize(w, r) {
+		return
+	}
 	if !s.o.Discovery || err != nil {
 		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 		return

@@ -88,6 +88,7 @@ func (g *Gateway) accept(r *http.Request) (engine.Handler, error) {
 	q := r.URL.Query()
 	claims, err := g.hub.Authorize(q.Get("token"), time.Now())
 	if err != nil {
+		g.hub.Penalize(r)
 		return nil, errors.New("Forbidden")
 	}
 	room := q.Get("room")

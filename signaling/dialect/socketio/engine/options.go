@@ -21,7 +21,7 @@ type Handler interface {
 // Options are fixed at birth. Zero means the default in parentheses.
 type Options struct {
 	// Accept admits a new connection or says why not; the connection may still fail, so
-	// it has no effect. It must be set.
+	// it has no effect. It may take its time to say no. It must be set.
 	Accept func(r *http.Request) (Handler, error)
 	// Origin says whether the page that asks may (any may).
 	Origin func(r *http.Request) bool
