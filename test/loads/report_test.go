@@ -20,6 +20,7 @@ type row struct {
 	t        *testing.T
 	id, what string
 	figures  []string
+	detail   string // tables of its own, below the report's
 	verdict  string
 }
 
@@ -73,14 +74,19 @@ func writeReport() error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Loads and faults, %s\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"))
-	fmt.Fprintf(&b, "By `make lab` on Linux %s, %d cores, %s; the machine's load at the end was %s.\nServer and generator share the cores.\n\n",
-		unix.ByteSliceToString(kernel.Release[:]), runtime.NumCPU(), runtime.Version(), strings.Join(strings.Fields(string(load))[:3], " "))
+	fmt.Fprintf(&b, "By `%s` on Linux %s, %d cores, %s; the machine's load at the end was %s.\nServer and generator share the cores.\n\n",
+		cmp.Or(os.Getenv("RTCD_LOADS_BY"), "make lab"), unix.ByteSliceToString(kernel.Release[:]), runtime.NumCPU(), runtime.Version(), strings.Join(strings.Fields(string(load))[:3], " "))
 	b.WriteString("| row | what was done | measured | verdict |\n|---|---|---|---|\n")
 	slices.SortStableFunc(report.rows, func(x, y *row) int { return cmp.Compare(x.place(), y.place()) })
 	for _, r := range report.rows {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.id, r.what, strings.Join(r.figures, "; "), r.verdict)
 	}
-	name := cmp.Or(os.Getenv("RTCD_LOADS_NAME"), time.Now().UTC().Format(time.DateOnly)) + ".md"
+	for _, r := range report.rows {
+		if r.detail != "" {
+			fmt.Fprintf(&b, "\n## %s\n\n%s", r.id, r.detail)
+		}
+	}
+	name := cmp.Or(os.Getenv("RTCD_LOADS_NAME"), "loads-"+time.Now().UTC().Format(time.DateOnly)) + ".md"
 	return os.WriteFile(filepath.Join(dir, name), []byte(b.String()), 0o644)
 }
 

@@ -113,6 +113,6 @@ func writeReport() error {
 			line(row)
 		}
 	}
-	name := cmp.Or(os.Getenv("RTCD_NATLAB_NAME"), time.Now().Format(time.DateOnly)) + ".md"
+	name := cmp.Or(os.Getenv("RTCD_NATLAB_NAME"), "natlab-"+time.Now().Format(time.DateOnly)) + ".md"
 	return os.WriteFile(filepath.Join(dir, name), []byte(b.String()), 0o644)
 }

@@ -40,6 +40,10 @@ type Options struct {
 	// During, if not nil, is called when a third of the time has passed; sending goes on
 	// meanwhile.
 	During func() error
+
+	// Beside, if not nil, is called with the first packet. Its context ends with the last, and
+	// it is waited for before anything is counted.
+	Beside func(context.Context) error
 }
 
 // load is one run.
@@ -226,9 +230,14 @@ const maxBehind = 100 * time.Millisecond
 // drive sends on all streams in turn, at the rate, while the server's memory is sampled.
 func (l *load) drive(ctx context.Context, r *Report) error {
 	start, done := time.Now(), make(chan struct{})
+	sending, end := context.WithCancel(ctx)
+	defer end()
 	var beside sync.WaitGroup
-	var sampling, during error
-	// drive owns both; they end with the sending.
+	var sampling, during, besides error
+	// drive owns them; they end with the sending.
+	if l.Beside != nil {
+		beside.Go(func() { besides = l.Beside(sending) })
+	}
 	beside.Go(func() { sampling = r.samples(ctx, l.For, done) })
 	beside.Go(func() {
 		select {
@@ -239,11 +248,12 @@ func (l *load) drive(ctx context.Context, r *Report) error {
 		case <-done:
 		}
 	})
-	sending := l.sendAll(ctx, start)
+	sent := l.sendAll(ctx, start)
 	r.Seconds = time.Since(start).Seconds()
 	close(done)
+	end()
 	beside.Wait()
-	if err := errors.Join(sending, sampling, during); err != nil {
+	if err := errors.Join(sent, sampling, during, besides); err != nil {
 		return err
 	}
 	l.settle(ctx)
