@@ -27,9 +27,10 @@ type conn struct {
 	deadline      time.Time // for reading, as set; the reader's
 	lastFrame     time.Time // the reader's
 
-	mu    sync.Mutex // guards queue and ends
-	queue []byte     // frames that wait to be written
-	ends  []int      // TLS and DTLS: the end of each frame in queue
+	mu      sync.Mutex // guards all below
+	queue   []byte     // frames that wait to be written
+	ends    []int      // TLS and DTLS: the end of each frame in queue
+	writing int        // bytes that are being written
 
 	wake chan struct{} // tells the writer that something waits
 	done chan struct{} // closed by close
@@ -287,12 +288,13 @@ func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue)+n > c.srv.opt.Limits.Queue {
+	most := c.srv.opt.Limits.Queue
+	if len(c.queue) > 0 && c.writing+len(c.queue)+n > most {
 		counts.Lost(c.client.Transport, m, relay.QueueFull)
 		return false
 	}
 	wake = len(c.queue) == 0
-	c.queue = append(append(c.queue, m.Head...), m.Body...)
+	c.queue = append(append(grow(c.queue, n, most), m.Head...), m.Body...)
 	c.queue = append(c.queue, padding[:pad]...)
 	if c.client.Transport != relay.TCP {
 		c.ends = append(c.ends, len(c.queue))
@@ -301,6 +303,16 @@ func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
 }
 
 var padding [4]byte
+
+// grow makes room for n more bytes. Doubling ends at most bytes, or what is needed: a
+// client that reads nothing shall not cost more than its queue.
+func grow(b []byte, n, most int) []byte {
+	need := len(b) + n
+	if need <= cap(b) {
+		return b
+	}
+	return append(make([]byte, 0, max(need, min(2*cap(b), most))), b...)
+}
 
 // wakeWriter tells the writer that there is something in the queue.
 func (c *conn) wakeWriter() {
@@ -329,7 +341,7 @@ func (c *conn) write() {
 		}
 		c.mu.Lock()
 		queue, ends := c.queue, c.ends
-		c.queue, c.ends = spare[:0], spareEnds[:0]
+		c.queue, c.ends, c.writing = spare[:0], spareEnds[:0], len(queue)
 		c.mu.Unlock()
 		c.nc.SetWriteDeadline(time.Now().Add(c.srv.opt.Limits.Write))
 		if err := c.writeAll(queue, ends); err != nil {
@@ -339,6 +351,9 @@ func (c *conn) write() {
 			return
 		}
 		spare, spareEnds = kept.keep(queue), ends
+		c.mu.Lock()
+		c.writing = 0
+		c.mu.Unlock()
 	}
 }
 

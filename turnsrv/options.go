@@ -56,7 +56,7 @@ type Limits struct {
 	Frame     time.Duration // from the first to the last byte of a frame; default 5 s
 	Write     time.Duration // for one write; default 5 s
 	Idle      time.Duration // without allocation and without a frame; default 10 min
-	Queue     int           // bytes that wait to be written to one client; default 256 KiB
+	Queue     int           // bytes on their way to one client, but that one message always may be; default 96 KiB
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -86,7 +86,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&l.Frame, 5*time.Second)
 	setDefault(&l.Write, 5*time.Second)
 	setDefault(&l.Idle, 10*time.Minute)
-	setDefault(&l.Queue, 256<<10)
+	setDefault(&l.Queue, 96<<10)
 	return o, nil
 }
 

@@ -2,9 +2,12 @@ package turnsrv
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,4 +169,52 @@ func TestKeeper(t *testing.T) {
 	if k.keep(large[:1]) != nil {
 		t.Error("a large buffer is kept for ever")
 	}
+}
+
+// What is being written and what waits share one limit, but that one message may always
+// wait, however large; memory does not grow beyond that.
+func TestQueueKeepsItsLimit(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	s := &Server{opt: Options{Limits: Limits{Queue: 1000, Write: time.Hour}}}
+	c := newConn(s, relay.TCP, near, near)
+	var writer sync.WaitGroup
+	writer.Go(c.write)
+	defer writer.Wait()
+	defer c.close()
+	var lost relay.Counts
+	send := func(size int, fits bool) {
+		t.Helper()
+		before := lost.Drops[relay.QueueFull]
+		if c.enqueue(&relay.Send{Body: make([]byte, size)}, &lost) {
+			c.wakeWriter()
+		}
+		if took := lost.Drops[relay.QueueFull] == before; took != fits {
+			t.Errorf("%d bytes: taken %v, want %v", size, took, fits)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if room := cap(c.queue); room > max(1000, len(c.queue)) {
+			t.Errorf("%d bytes wait in %d", len(c.queue), room)
+		}
+	}
+	state := func() (waiting, writing int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.queue), c.writing
+	}
+	send(400, true)
+	eventually(t, "the writer writes", func() bool { _, n := state(); return n == 400 })
+	send(300, true)
+	send(301, false)
+	send(300, true)
+	send(1, false)
+	if n, err := io.ReadFull(far, make([]byte, 1000)); err != nil {
+		t.Fatalf("%d bytes: %v", n, err)
+	}
+	eventually(t, "all is written", func() bool { waiting, writing := state(); return waiting+writing == 0 })
+	send(5000, true)
+	eventually(t, "the writer writes", func() bool { _, n := state(); return n == 5000 })
+	send(5000, true)
+	send(1, false)
 }
