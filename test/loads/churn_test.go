@@ -63,6 +63,9 @@ func (c *churn) live(ctx context.Context, user string, stream bool) (err error) 
 		return fmt.Errorf("%s over %s: %w", user, network, err)
 	}
 	c.pause(ctx, c.longest/4+rand.N(c.longest*3/4))
+	if ctx.Err() != nil {
+		time.Sleep(rand.N(time.Second)) // nor do they all go at once, for the peer has one socket
+	}
 	if err := c.relay(client); err != nil {
 		return fmt.Errorf("%s over %s, at its end: %w", user, network, err)
 	}
