@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,12 +25,17 @@ type pending struct {
 	request  request // answers it; its message's memory is not the batch's
 	alloc    *allocation
 	lifetime time.Duration
-	ranges   []portRange // one per socket still to open, the next first
-	publics  []netip.Addr
+	places   []place // one per socket still to open, the next first
 	parity   parity
 	opened   []*Socket
 	reserve  *Socket // the second of a pair
 	missing  missing // the half of a dual allocation that could not be had
+}
+
+// place is where a relay socket may be: at one of the addresses, the next to try first.
+type place struct {
+	family family
+	ips    []RelayIP
 }
 
 // missing says why one family of a dual allocation is not there; code 0: it is.
@@ -68,9 +74,10 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 		t.refuse(r, code)
 		return
 	}
-	used, ok := QuotaPace, t.mayCreate(r)
+	limits := p.limitsOf(r.login.User)
+	used, ok := QuotaPace, t.mayCreate(r, limits)
 	if ok {
-		used, ok = t.quota.take(p.Limits, r.login.User, r.client.Addr.Addr())
+		used, ok = t.quota.take(*limits, r.login.User, r.client.Addr.Addr())
 	}
 	if !ok {
 		r.batch.Counts.came(used)
@@ -101,17 +108,25 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 		return
 	}
 	for _, f := range w.families {
-		ip, _ := p.relay(f)
-		pend.ranges = append(pend.ranges, portRange{ip.Local, p.MinPort, p.MaxPort})
-		pend.publics = append(pend.publics, ip.Public)
+		pend.places = append(pend.places, place{f, t.spread(p.relays[f])})
 	}
 	t.openNext(r.now, pend, r.batch)
 }
 
+// spread orders the addresses of a family for one allocation: each is as likely as
+// the others to be the first.
+func (t *Table) spread(ips []RelayIP) []RelayIP {
+	if len(ips) < 2 {
+		return ips
+	}
+	first := uniform(t.rand, len(ips))
+	return slices.Concat(ips[first:], ips[:first])
+}
+
 // mayCreate bounds how fast an address makes allocations: ports rest after use, so
 // making and releasing without pause would use all of them up.
-func (t *Table) mayCreate(r *request) bool {
-	rate := Rate{r.policy.Limits.AllocationsPerIP, creationPeriod}
+func (t *Table) mayCreate(r *request, l *Limits) bool {
+	rate := Rate{l.AllocationsPerIP, creationPeriod}
 	return t.callers.allow(r.now.Mono, r.client.Addr.Addr(), creations, rate)
 }
 
@@ -242,7 +257,7 @@ func (p *policy) offer(w wish) (wish, missing, int) {
 	var kept []family
 	var half missing
 	for _, f := range w.families {
-		if _, ok := p.relay(f); ok {
+		if len(p.relays[f]) > 0 {
 			kept = append(kept, f)
 		} else {
 			half = missing{f, 440}
@@ -264,34 +279,39 @@ func (r *request) detach(c *Client) request {
 	return d
 }
 
-// openNext asks for the next relay socket, or commits when all are open.
+// openNext asks for the next relay socket, or commits when all are open. An address
+// without a free port gives way to the next one.
 func (t *Table) openNext(now Now, p *pending, b *Batch) {
-	if len(p.ranges) == 0 {
+	if len(p.places) == 0 {
 		t.commit(now, p, b)
 		return
 	}
-	pool, port, ok := t.ports.take(now.Mono, p.ranges[0], p.parity)
-	if !ok {
-		t.fail(now, p, 508, b)
+	for at := &p.places[0]; len(at.ips) > 0; at.ips = at.ips[1:] {
+		ip, ports := at.ips[0], p.request.policy
+		pool, port, ok := t.ports.take(now.Mono, portRange{ip.Local, ports.MinPort, ports.MaxPort}, p.parity)
+		if !ok {
+			continue
+		}
+		o := Open{pending: p}
+		o.Sockets[0] = newSocket(ip, port, pool)
+		if p.parity == portPair {
+			o.Sockets[1] = newSocket(ip, port+1, pool)
+		}
+		b.Opens = append(b.Opens, o)
 		return
 	}
-	o := Open{pending: p}
-	o.Sockets[0] = newSocket(p.ranges[0].addr, p.publics[0], port, pool)
-	if p.parity == portPair {
-		o.Sockets[1] = newSocket(p.ranges[0].addr, p.publics[0], port+1, pool)
-	}
-	b.Opens = append(b.Opens, o)
+	t.fail(now, p, 508, b)
 }
 
-func newSocket(local, public netip.Addr, port uint16, pool *portPool) *Socket {
-	s := &Socket{Local: netip.AddrPortFrom(local, port), Public: netip.AddrPortFrom(public, port)}
+func newSocket(ip RelayIP, port uint16, pool *portPool) *Socket {
+	s := &Socket{Local: netip.AddrPortFrom(ip.Local, port), Public: netip.AddrPortFrom(ip.Public, port)}
 	s.state.pool = pool
 	return s
 }
 
 // Opened reports that the shell has carried out an Open: err is nil when all its
 // sockets are bound and have their Handle. An error that wraps ErrPortTaken makes
-// the core try another port.
+// the core try another port, any other error another address.
 func (t *Table) Opened(now Now, o Open, err error, b *Batch) {
 	p := o.pending
 	mu := t.lock(p.alloc.client)
@@ -309,13 +329,14 @@ func (t *Table) Opened(now Now, o Open, err error, b *Batch) {
 		case errors.Is(err, ErrPortTaken):
 			t.openNext(now, p, b)
 		default:
-			t.fail(now, p, 508, b)
+			p.places[0].ips = p.places[0].ips[1:]
+			t.openNext(now, p, b)
 		}
 		return
 	}
 	p.opened = append(p.opened, o.Sockets[0])
 	p.reserve = o.Sockets[1]
-	p.ranges, p.publics = p.ranges[1:], p.publics[1:]
+	p.places = p.places[1:]
 	if p.alloc.closed {
 		t.discard(now, p, b)
 		return
@@ -327,8 +348,8 @@ func (t *Table) Opened(now Now, o Open, err error, b *Batch) {
 // whose first half is open is granted with that half.
 func (t *Table) fail(now Now, p *pending, code int, b *Batch) {
 	if len(p.opened) > 0 {
-		p.missing = missing{familyOf(p.ranges[0].addr), code}
-		p.ranges = nil
+		p.missing = missing{p.places[0].family, code}
+		p.places = nil
 		t.commit(now, p, b)
 		return
 	}

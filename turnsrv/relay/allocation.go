@@ -25,6 +25,7 @@ type allocation struct {
 	expires atomic.Int64 // Now.Mono; 0 while pending and once closed
 	sockets [numFamilies]atomic.Pointer[Socket]
 	view    atomic.Pointer[view]
+	limits  atomic.Pointer[ownLimits] // nil until asked for; see policy.limits
 	flows   [numDirections]traffic
 
 	// Guarded by the Table's lock of the client.

@@ -125,7 +125,7 @@ func (t *Table) toPeer(now Now, p *policy, a *allocation, s *Socket, peer netip.
 		b.drop(TooLarge)
 		return
 	}
-	if why, ok := a.admit(now, Sent, len(data), &p.Limits); !ok {
+	if why, ok := a.admit(now, Sent, len(data), p.limits(a)); !ok {
 		b.drop(why)
 		return
 	}
@@ -217,7 +217,7 @@ func (in *inbound) deliver(data []byte, b *Batch) {
 		b.drop(TooLarge)
 		return
 	}
-	if why, ok := in.alloc.admit(in.now, Received, len(data), &in.policy.Limits); !ok {
+	if why, ok := in.alloc.admit(in.now, Received, len(data), in.policy.limits(in.alloc)); !ok {
 		b.drop(why)
 		return
 	}

@@ -12,8 +12,9 @@ type RelayIP struct{ Local, Public netip.Addr }
 
 // Policy is what may change while the server runs; see Table.SetPolicy.
 type Policy struct {
-	// Relays are the addresses that allocations get; the first of each family is
-	// used. A family without one is answered with 440.
+	// Relays are the addresses that allocations get. Several of a family share them
+	// evenly; where one has no port left, the next one serves. A family without any is
+	// answered with 440.
 	Relays []RelayIP
 
 	MinPort, MaxPort uint16        // relay ports, inclusive; both 0 means 49152–65535
@@ -28,7 +29,8 @@ type Policy struct {
 	OwnAddrs []netip.Addr     // this machine's addresses
 
 	Limits       Limits
-	StrictExpiry bool // an expired credential cannot refresh or bind either
+	Users        map[string]UserLimits // exceptions, by user; not changed after SetPolicy
+	StrictExpiry bool                  // an expired credential cannot refresh or bind either
 
 	// Draining refuses new allocations: with 300 and Alternate where that is valid
 	// and of the client's family, else with 508.
@@ -51,6 +53,27 @@ type Limits struct {
 	Unauthenticated Rate // errors to requests without a valid MAC, default 10/s
 	Binding         Rate // default 100/s
 	FailedLogins    Rate // 401 to a wrong password, over every transport, default 10 in 10 s
+}
+
+// UserLimits are what one user has in place of the Limits of everybody. Zero means as
+// in those, negative unlimited.
+type UserLimits struct {
+	Allocations      int   // in place of AllocationsPerUser
+	AllocationsPerIP int   // counted over all users of the address, as always
+	Bandwidth        int64 // bit/s per allocation and direction
+}
+
+// over returns the limits of everybody with those of the user put in.
+func (u UserLimits) over(l Limits) Limits {
+	for mine, of := range map[*int]int{&l.AllocationsPerUser: u.Allocations, &l.AllocationsPerIP: u.AllocationsPerIP} {
+		if of != 0 {
+			*mine = of
+		}
+	}
+	if u.Bandwidth != 0 {
+		l.Bandwidth = u.Bandwidth
+	}
+	return l
 }
 
 // Rate is N events per duration. The zero Rate means the default, negative N
@@ -169,9 +192,11 @@ var (
 type policy struct {
 	Policy
 	gen      uint64
-	relayIPs []netip.Addr     // local and public, of this policy and of those before
-	own      []netip.AddrPort // unmapped
-	local    []netip.Addr     // this machine's and the relays' addresses, unmapped
+	relays   [numFamilies][]RelayIP
+	users    map[string]*Limits // of those who have their own
+	relayIPs []netip.Addr       // local and public, of this policy and of those before
+	own      []netip.AddrPort   // unmapped
+	local    []netip.Addr       // this machine's and the relays' addresses, unmapped
 }
 
 func compile(p Policy, before *policy) *policy {
@@ -186,8 +211,17 @@ func compile(p Policy, before *policy) *policy {
 		c.relayIPs = slices.Clone(before.relayIPs)
 	}
 	for _, r := range p.Relays {
+		f := familyOf(r.Local)
+		c.relays[f] = append(c.relays[f], r)
 		add(&c.relayIPs, r.Local)
 		add(&c.relayIPs, r.Public)
+	}
+	for name, u := range p.Users {
+		if c.users == nil {
+			c.users = map[string]*Limits{}
+		}
+		l := u.over(c.Limits)
+		c.users[name] = &l
 	}
 	for _, a := range p.OwnAddrs {
 		add(&c.local, a)
@@ -201,14 +235,31 @@ func compile(p Policy, before *policy) *policy {
 	return c
 }
 
-// relay returns the address that allocations of a family get.
-func (p *policy) relay(f family) (RelayIP, bool) {
-	for _, r := range p.Relays {
-		if familyOf(r.Local) == f {
-			return r, true
-		}
+// limitsOf returns the limits of a user.
+func (p *policy) limitsOf(user string) *Limits {
+	if l := p.users[user]; l != nil {
+		return l
 	}
-	return RelayIP{}, false
+	return &p.Limits
+}
+
+// limits are limitsOf the allocation's user, which is looked up once for each policy.
+func (p *policy) limits(a *allocation) *Limits {
+	if len(p.users) == 0 {
+		return &p.Limits
+	}
+	l := a.limits.Load()
+	if l == nil || l.gen != p.gen {
+		l = &ownLimits{p.gen, p.limitsOf(a.user)}
+		a.limits.Store(l)
+	}
+	return l.limits
+}
+
+// ownLimits are an allocation's by the policy of a generation.
+type ownLimits struct {
+	gen    uint64
+	limits *Limits
 }
 
 // isRelayIP reports whether relayed addresses of ours may be at addr.
