@@ -15,6 +15,7 @@ import (
 // mayImport says which of our packages each package may import, tests apart; see
 // ARCHITECTURE.md. cmd/rtcd may import all.
 var mayImport = map[string][]string{
+	"rtcd/address":          {},
 	"rtcd/config":           {},
 	"rtcd/creds":            {},
 	"rtcd/internal/leak":    {},

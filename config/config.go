@@ -44,7 +44,11 @@ type Turn struct {
 	AllowShortSecret bool             `yaml:"allow_short_secret" reload:"restart" jsonschema_description:"Admit secrets of fewer than 32 bytes, which can be guessed offline."`
 	APIKeys          List[string]     `yaml:"api_keys" secret:"true" jsonschema_description:"Keys with which other programs may ask for credentials at /turn and /api/v1/ice-servers; empty means off."`
 	APIKeyFile       string           `yaml:"api_key_file" jsonschema_description:"File with those keys, one per line."`
-	ExternalIP       List[ExternalIP] `yaml:"external_ip" jsonschema_description:"Address that relayed traffic comes from, as the world sees it: auto = the default route's, an IP, dns:NAME, or a list with one per family."`
+	ExternalIP       List[ExternalIP] `yaml:"external_ip" jsonschema_description:"Address that relayed traffic comes from, as the world sees it: auto = an interface's, the default route's first, or what discovery finds, an IP, dns:NAME, or a list with one per family."`
+	Discovery        Discovery        `yaml:"discovery" jsonschema_description:"Whom to ask for the public address; only where external_ip is auto and no interface of this machine has one."`
+	PortMapping      PortMapping      `yaml:"port_mapping" jsonschema_description:"auto = ask the router of a home network (NAT-PMP or UPnP) to forward the listeners and at most 50 relay ports; off = never."`
+	RelayIPs         List[RelayIP]    `yaml:"relay_ips" jsonschema_description:"Addresses of this machine that allocations are spread over, each as IP or, behind NAT, as PUBLIC/LOCAL; they stand in for external_ip in their family."`
+	URLs             List[ICEURL]     `yaml:"urls" jsonschema_description:"What clients are told instead of the URLs that follow from domain and listen, like turn:turn.example.com:3478?transport=udp; empty means those."`
 	RelayPorts       PortRange        `yaml:"relay_ports" jsonschema_description:"UDP ports of relayed addresses, first-last."`
 	PortRest         Duration         `yaml:"port_rest" jsonschema_description:"How long a relay port rests after use; 0 = not at all."`
 	CredentialTTL    Duration         `yaml:"credential_ttl" jsonschema_description:"Lifetime of the credentials that rtcd hands out."`
@@ -54,6 +58,14 @@ type Turn struct {
 	UDP              UDP              `yaml:"udp" reload:"restart" jsonschema_description:"Ways to save system calls, on Linux; each gives way by itself where the kernel refuses."`
 	Peers            Peers            `yaml:"peers" jsonschema_description:"Whom clients may reach through the relay; allow is looked at first."`
 	Limits           TurnLimits       `yaml:"limits" jsonschema_description:"Bounds of the relay; 0 = unlimited."`
+}
+
+// Discovery says who is asked for the public address.
+type Discovery struct {
+	Enabled  bool       `yaml:"enabled" jsonschema_description:"Ask at all. The answer is looked at again every few minutes."`
+	Metadata bool       `yaml:"metadata" jsonschema_description:"Ask the metadata service of the cloud, at its link-local address."`
+	STUN     List[Host] `yaml:"stun" jsonschema_description:"STUN servers, HOST:PORT; two of them must agree. Empty means none are asked."`
+	Every    Duration   `yaml:"every" jsonschema_description:"How often all are asked again, besides when an address of this machine changes."`
 }
 
 // UDP says how datagrams are read and written.
@@ -71,16 +83,17 @@ type Peers struct {
 
 // TurnLimits bound what clients of the relay can take.
 type TurnLimits struct {
-	AllocationsPerUser     Count   `yaml:"allocations_per_user" jsonschema_description:"Allocations of one user (the part of the username after the colon)."`
-	AllocationsPerIP       Count   `yaml:"allocations_per_ip" jsonschema_description:"Allocations of one IPv4 address or IPv6 /64."`
-	Allocations            Count   `yaml:"allocations" jsonschema_description:"Allocations in all."`
-	BandwidthPerAllocation Bitrate `yaml:"bandwidth_per_allocation" jsonschema_description:"Payload of one allocation, in each direction."`
-	PacketsPerAllocation   Count   `yaml:"packets_per_allocation" jsonschema_description:"Packets per second of one allocation, in each direction."`
-	Permissions            Count   `yaml:"permissions" jsonschema_description:"Permissions of one allocation."`
-	Channels               Count   `yaml:"channels" jsonschema_description:"Channels of one allocation."`
-	UnauthenticatedPerIP   Rate    `yaml:"unauthenticated_per_ip" jsonschema_description:"Error answers over UDP to requests without a valid password, per address."`
-	FailedLoginsPerIP      Rate    `yaml:"failed_logins_per_ip" jsonschema_description:"Answers to wrong passwords, per address."`
-	ConnectionsPerIP       Count   `yaml:"connections_per_ip" reload:"restart" jsonschema_description:"TCP, TLS and DTLS connections of one address."`
+	AllocationsPerUser     Count      `yaml:"allocations_per_user" jsonschema_description:"Allocations of one user (the part of the username after the colon)."`
+	AllocationsPerIP       Count      `yaml:"allocations_per_ip" jsonschema_description:"Allocations of one IPv4 address or IPv6 /64."`
+	Allocations            Count      `yaml:"allocations" jsonschema_description:"Allocations in all."`
+	BandwidthPerAllocation Bitrate    `yaml:"bandwidth_per_allocation" jsonschema_description:"Payload of one allocation, in each direction."`
+	PacketsPerAllocation   Count      `yaml:"packets_per_allocation" jsonschema_description:"Packets per second of one allocation, in each direction."`
+	Permissions            Count      `yaml:"permissions" jsonschema_description:"Permissions of one allocation."`
+	Channels               Count      `yaml:"channels" jsonschema_description:"Channels of one allocation."`
+	UnauthenticatedPerIP   Rate       `yaml:"unauthenticated_per_ip" jsonschema_description:"Error answers over UDP to requests without a valid password, per address."`
+	FailedLoginsPerIP      Rate       `yaml:"failed_logins_per_ip" jsonschema_description:"Answers to wrong passwords, per address."`
+	ConnectionsPerIP       Count      `yaml:"connections_per_ip" reload:"restart" jsonschema_description:"TCP, TLS and DTLS connections of one address."`
+	Users                  UserLimits `yaml:"users" jsonschema_description:"Other bounds for users by name, such as the one name that all of go2rtc or Home Assistant share: NAME: {allocations, allocations_per_ip, bandwidth}."`
 }
 
 // Signaling is the hub.
@@ -141,7 +154,12 @@ func Default() Config {
 		},
 		TLS: TLS{Mode: TLSAuto},
 		Turn: Turn{
-			ExternalIP:    List[ExternalIP]{ExternalAuto},
+			ExternalIP: List[ExternalIP]{ExternalAuto},
+			Discovery: Discovery{
+				Metadata: true, Every: Duration(5 * time.Minute),
+				STUN: List[Host]{"stun.cloudflare.com:3478", "stun.l.google.com:19302", "stun.nextcloud.com:443", "stun.miwifi.com:3478"},
+			},
+			PortMapping:   PortMappingOff,
 			RelayPorts:    PortRange{49152, 65535},
 			PortRest:      Duration(120 * time.Second),
 			CredentialTTL: Duration(time.Hour),

@@ -130,7 +130,8 @@ func TestSchemaValidatesTheExample(t *testing.T) {
 	for _, text := range []string{
 		"domian: x", "turn: {relam: x}", "log: {level: loud}", "turn: {relay_ports: 5}",
 		"drain: {timeout: soon}", "turn: {limits: {channels: -1}}", "turn: {strict_expiry: 3}",
-		"listen: {turn: 3478}", "signaling: {limits: {messages: 10}}",
+		"listen: {turn: 3478}", "turn: {urls: 'stun://a'}", "turn: {limits: {users: {a: {allocations: x}}}}",
+		"turn: {limits: {users: {a: {channels: 3}}}}", "turn: {relay_ips: eth0}", "turn: {discovery: {stun: [a, b]}}", "signaling: {limits: {messages: 10}}",
 	} {
 		if validate(text) == nil {
 			t.Errorf("the schema admits %q", text)
@@ -151,9 +152,12 @@ turn:
   external_ip: [203.0.113.5, "2001:db8::5"]
   relay_ports: 50000-50100
   port_rest: 0
+  discovery: {enabled: true, metadata: false, stun: ["192.0.2.1:3478", "[2001:db8::1]:3478"], every: 1m}
+  relay_ips: [203.0.113.6/10.0.0.6, "2001:db8::6"]
+  urls: ["stun:turn.example.com", "turns:[2001:db8::6]:443?transport=tcp"]
   credential_ttl: 7d
   peers: {allow: 10.1.2.3, deny: [recommended, 198.51.100.0/24]}
-  limits: {bandwidth_per_allocation: 500kbit, unauthenticated_per_ip: 0, failed_logins_per_ip: 600/m, channels: 0}
+  limits: {bandwidth_per_allocation: 500kbit, unauthenticated_per_ip: 0, failed_logins_per_ip: 600/m, channels: 0, users: {frigate: {allocations: 200, bandwidth: 1Mbit}}}
 signaling: {auth: none, public: true, origins: "*", limits: {message_bytes: 65536, messages: 10/10s}}
 drain: {timeout: 1h30m}
 `
@@ -168,6 +172,10 @@ func TestValues(t *testing.T) {
 	want.Turn.ExternalIP = List[ExternalIP]{"203.0.113.5", "2001:db8::5"}
 	want.Turn.RelayPorts = PortRange{50000, 50100}
 	want.Turn.PortRest = 0
+	want.Turn.Discovery = Discovery{Enabled: true, STUN: List[Host]{"192.0.2.1:3478", "[2001:db8::1]:3478"}, Every: Duration(time.Minute)}
+	want.Turn.RelayIPs = List[RelayIP]{"203.0.113.6/10.0.0.6", "2001:db8::6"}
+	want.Turn.URLs = List[ICEURL]{"stun:turn.example.com", "turns:[2001:db8::6]:443?transport=tcp"}
+	want.Turn.Limits.Users = UserLimits{{"frigate", UserBounds{200, AsOthers, 1_000_000}}}
 	want.Turn.CredentialTTL = Duration(7 * 24 * time.Hour)
 	want.Turn.Peers = Peers{Allow: List[PeerRule]{"10.1.2.3/32"}, Deny: List[PeerRule]{"recommended", "198.51.100.0/24"}}
 	want.Turn.Limits.BandwidthPerAllocation = 500_000

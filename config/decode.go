@@ -128,9 +128,16 @@ func (l *loader) hint(prefix, name string, t reflect.Type) string {
 func (l *loader) value(path string, n *yaml.Node, v reflect.Value) {
 	l.From[path] = l.at(n)
 	n = resolve(n)
-	field, _ := l.field(path)
+	field, ok := l.field(path)
+	if !ok { // below a name of the user's
+		field.Path = path
+	}
 	if v.Kind() != reflect.Slice {
 		l.scalar(field, n, v)
+		return
+	}
+	if n.Kind == yaml.MappingNode && reflect.PointerTo(v.Type().Elem()).Implements(reflect.TypeFor[named]()) {
+		l.names(path, n, v)
 		return
 	}
 	items := []*yaml.Node{n}
@@ -147,6 +154,30 @@ func (l *loader) value(path string, n *yaml.Node, v reflect.Value) {
 		list = reflect.Append(list, element)
 	}
 	l.From[path] = l.at(n)
+	v.Set(list)
+}
+
+// named is an element of a list that may also be written as a mapping of names.
+type named interface {
+	// setName makes the element that of the name, and returns a pointer to the struct
+	// of its keys.
+	setName(name string) (keys any, err error)
+}
+
+// names decodes a mapping of names into the list v, whose elements are named.
+func (l *loader) names(path string, n *yaml.Node, v reflect.Value) {
+	list := reflect.MakeSlice(v.Type(), 0, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := resolve(n.Content[i]), n.Content[i+1]
+		element := reflect.New(v.Type().Elem())
+		keys, err := element.Interface().(named).setName(key.Value)
+		if err != nil {
+			l.faultAt(l.at(n.Content[i]), path, err.Error())
+			continue
+		}
+		l.section(join(path, key.Value), value, reflect.ValueOf(keys).Elem())
+		list = reflect.Append(list, element.Elem())
+	}
 	v.Set(list)
 }
 

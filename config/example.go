@@ -23,6 +23,7 @@ type Sample struct {
 	CertFile, KeyFile  string
 	SecretFile         string
 	TokenSecretFile    string
+	Discovery          bool // ask others for the public address
 }
 
 // ExampleSample is the sample of config.example.yaml.

@@ -70,6 +70,7 @@ func Load(in Input) (*Loaded, error) {
 	for _, s := range in.Flags {
 		l.applyText("--set "+s.Path, s.Path, s.Text)
 	}
+	l.limitMapped()
 	l.readSecretFiles()
 	l.validate()
 	if err := asError(l.faults); err != nil {

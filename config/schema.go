@@ -121,6 +121,34 @@ func (ExternalIP) JSONSchema() *jsonschema.Schema {
 	return pattern(`^(auto|dns:.+|[0-9.]+|[0-9a-fA-F:.]+)$`, "auto")
 }
 
+// JSONSchema describes a relay address.
+func (RelayIP) JSONSchema() *jsonschema.Schema {
+	return pattern(`^[0-9a-fA-F:.]+(/[0-9a-fA-F:.]+)?$`, "203.0.113.5/10.0.0.5")
+}
+
+// JSONSchema describes a server.
+func (Host) JSONSchema() *jsonschema.Schema {
+	return pattern(`^(\[[0-9a-fA-F:.]+\]|[^ :]+):\d{1,5}$`, "stun.example.com:3478")
+}
+
+// JSONSchema describes a URL of a STUN or TURN server.
+func (ICEURL) JSONSchema() *jsonschema.Schema {
+	return pattern(`^(stuns?|turns?):[^/ ?]+(\?transport=(udp|tcp))?$`, "turn:turn.example.com:3478?transport=udp")
+}
+
+// JSONSchema describes the words that are allowed.
+func (m PortMapping) JSONSchema() *jsonschema.Schema { return words(m) }
+
+// JSONSchema describes bounds by the name of a user, or a list of them in one line each.
+func (UserLimits) JSONSchema() *jsonschema.Schema {
+	bounds := (&jsonschema.Reflector{FieldNameTag: "yaml", DoNotReference: true, RequiredFromJSONSchemaTags: true, Anonymous: true}).Reflect(&UserBounds{})
+	bounds.Version = ""
+	item := pattern(`^.+=(allocations|allocations_per_ip|bandwidth):.+$`, "frigate=allocations:200/bandwidth:50Mbit")
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+		{Type: "object", AdditionalProperties: bounds}, item, {Const: ""}, {Type: "array", Items: item},
+	}}
+}
+
 // JSONSchema describes a rule about peers.
 func (PeerRule) JSONSchema() *jsonschema.Schema {
 	return pattern(`^(recommended|[0-9a-fA-F:.]+(/\d{1,3})?)$`, "10.0.0.0/8")

@@ -171,6 +171,9 @@ func (l *loader) validateTurn() {
 			l.fault("turn.external_ip", "more than one address of a family; one of each is used")
 		}
 	})
+	l.validateRelayIPs()
+	l.validateDiscovery()
+	l.validateUsers()
 	l.check("turn.relay_ports", func() {
 		if l.Turn.RelayPorts.Min < 1024 {
 			l.fault("turn.relay_ports", "%s holds ports below 1024, which belong to system services", l.Turn.RelayPorts)
@@ -194,6 +197,71 @@ func (l *loader) validateTurn() {
 	l.check("turn.peers.allow", func() {
 		if slices.Contains(l.Turn.Peers.Allow, PeersRecommended) {
 			l.fault("turn.peers.allow", "recommended is a list of peers to deny")
+		}
+	})
+}
+
+func (l *loader) validateRelayIPs() {
+	l.check("turn.relay_ips", func() {
+		locals := map[netip.Addr]bool{}
+		for _, r := range l.Turn.RelayIPs {
+			_, local := r.Addrs()
+			if locals[local] {
+				l.fault("turn.relay_ips", "%s is there twice", local)
+			}
+			locals[local] = true
+		}
+	})
+}
+
+func (l *loader) validateDiscovery() {
+	d := l.Turn.Discovery
+	l.check("turn.discovery.stun", func() {
+		if len(d.STUN) == 1 {
+			l.fault("turn.discovery.stun", "one server alone may be wrong; write two or more, which have to agree, or \"\" for none")
+		}
+	})
+	l.check("turn.discovery.every", func() {
+		if d.Every < Duration(10*time.Second) {
+			l.fault("turn.discovery.every", "%s asks others too often; want at least 10s", d.Every)
+		}
+	})
+	l.check("turn.discovery.enabled", func() {
+		if d.Enabled && len(d.STUN) == 0 && !d.Metadata {
+			l.fault("turn.discovery.enabled", "there is nobody to ask: turn.discovery.stun is empty and turn.discovery.metadata is false")
+		}
+	})
+	l.check("turn.relay_ports", func() {
+		r := l.Turn.RelayPorts
+		if n := int(r.Max) - int(r.Min) + 1; l.Turn.PortMapping == PortMappingAuto && n > MaxMapped {
+			l.fault("turn.relay_ports", "%s are %d ports, and routers forward about %d at most; write %d-%d, or turn.port_mapping: off",
+				r, n, MaxMapped, r.Min, int(r.Min)+MaxMapped-1)
+		}
+	})
+}
+
+// MaxMapped is how many relay ports a router is asked to forward at most: many have
+// room for no more.
+const MaxMapped = 50
+
+// limitMapped makes the relay's ports those that a router can be asked to forward,
+// where nobody chose them.
+func (l *loader) limitMapped() {
+	if _, chosen := l.From["turn.relay_ports"]; chosen || l.Turn.PortMapping != PortMappingAuto {
+		return
+	}
+	l.Turn.RelayPorts.Max = l.Turn.RelayPorts.Min + MaxMapped - 1
+	l.From["turn.relay_ports"] = Provenance{Source: "turn.port_mapping"}
+}
+
+func (l *loader) validateUsers() {
+	l.check("turn.limits.users", func() {
+		seen := map[string]bool{}
+		for _, u := range l.Turn.Limits.Users {
+			if seen[u.Name] {
+				l.fault("turn.limits.users", "%q is there twice", u.Name)
+			}
+			seen[u.Name] = true
 		}
 	})
 }

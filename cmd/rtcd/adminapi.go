@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"rtcd/address"
 	"rtcd/config"
 	"rtcd/signaling"
 	"rtcd/turnsrv/relay"
@@ -50,6 +51,8 @@ type adminStatus struct {
 	URLs        []string       `json:"urls"`
 	Addresses   []adminAddress `json:"addresses"`
 	Degraded    string         `json:"degraded,omitempty"`
+	Discovery   *adminAsked    `json:"discovery,omitempty"` // what others say of the address, where they are asked
+	Notes       []string       `json:"notes,omitempty"`     // on the addresses
 	TLS         config.TLSMode `json:"tls"`
 	Expires     *time.Time     `json:"certificate_expires,omitempty"`
 	Allocations int            `json:"allocations"`
@@ -64,9 +67,22 @@ type adminReload struct {
 }
 
 type adminAddress struct {
-	Public netip.Addr `json:"public"`
-	Local  netip.Addr `json:"local"`
-	Why    string     `json:"why"`
+	Public netip.Addr     `json:"public"`
+	Local  netip.Addr     `json:"local"`
+	Source address.Source `json:"source"`
+	Why    string         `json:"why"`
+}
+
+// adminAsked is who was asked for the public address, and what each said.
+type adminAsked struct {
+	Claims []adminClaim `json:"claims"`
+	Silent []string     `json:"silent"` // who could not tell, and why
+}
+
+type adminClaim struct {
+	Source  address.Source `json:"source"`
+	By      string         `json:"by"`
+	Address netip.Addr     `json:"address"`
 }
 
 // adminAllocation is one of GET /api/v1/allocations.
@@ -157,12 +173,26 @@ func (a *app) status() adminStatus {
 	defer a.mu.Unlock()
 	s.Config, s.TLS = a.config.File, a.config.TLSMode()
 	for _, e := range a.externals {
-		s.Addresses = append(s.Addresses, adminAddress{e.Public, e.Local, e.Why})
+		s.Addresses = append(s.Addresses, adminAddress{e.Public, e.Local, e.Source, e.Why})
 	}
 	if a.degraded != nil {
 		s.Degraded = a.degraded.Error()
 	}
+	s.Notes, s.Discovery = a.notes, a.asked()
 	return s
+}
+
+// asked is what others have said of our address; nil if nobody has said anything.
+func (a *app) asked() *adminAsked {
+	claims, silent := a.finder.Claims()
+	if len(claims)+len(silent) == 0 {
+		return nil
+	}
+	out := &adminAsked{Claims: []adminClaim{}, Silent: append([]string{}, silent...)}
+	for _, c := range claims {
+		out.Claims = append(out.Claims, adminClaim{c.Source, c.By, c.Addr})
+	}
+	return out
 }
 
 // allocations lists the live ones, the oldest first.

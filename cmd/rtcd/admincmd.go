@@ -207,6 +207,17 @@ func printStatus(w io.Writer, s adminStatus) {
 	for _, a := range s.Addresses {
 		row("address", "%s (%s)", a.Public, a.Why)
 	}
+	if s.Discovery != nil {
+		for _, c := range s.Discovery.Claims {
+			row("asked", "%s says %s (%s)", c.By, c.Address, c.Source)
+		}
+		for _, reason := range s.Discovery.Silent {
+			row("asked", "%s", reason)
+		}
+	}
+	for _, n := range s.Notes {
+		row("note", "%s", n)
+	}
 	if s.Degraded != "" {
 		row("degraded", "%s", s.Degraded)
 	}

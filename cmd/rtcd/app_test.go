@@ -373,7 +373,9 @@ func TestICEURLs(t *testing.T) {
 func TestExternals(t *testing.T) {
 	list := func(entries ...config.ExternalIP) []external {
 		t.Helper()
-		out, err := externals(context.Background(), entries)
+		c := loadText(t, "")
+		c.Turn.ExternalIP = entries
+		out, err := externals(context.Background(), c)
 		if err != nil {
 			t.Fatal(err)
 		}

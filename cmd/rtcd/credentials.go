@@ -127,7 +127,7 @@ func credentialsCommand() *cobra.Command {
 			if verify {
 				return explainCredential(cmd.OutOrStdout(), keys, args[0], args[1], time.Now())
 			}
-			addrs, err := externals(cmd.Context(), c.Turn.ExternalIP)
+			addrs, err := externals(cmd.Context(), c)
 			if err != nil {
 				return err
 			}

@@ -10,15 +10,17 @@ import (
 	"strings"
 	"time"
 
+	"rtcd/address"
 	"rtcd/probe"
 )
 
 func (d *doctor) examineAddresses(ctx context.Context) {
-	addrs, err := externals(ctx, d.config.Turn.ExternalIP)
-	if err != nil {
-		d.row(fail, "address", err.Error(), "set turn.external_ip to the public address")
+	found := address.Find(ctx, wishOf(d.config), address.Options{})
+	if found.Err != nil {
+		d.row(fail, "address", found.Err.Error(), "set turn.external_ip to the public address")
 		return
 	}
+	addrs := externalsOf(found)
 	d.externals = addrs
 	if len(addrs) == 0 {
 		d.row(fail, "address", "none is known for relayed traffic", "set turn.external_ip")
@@ -28,16 +30,19 @@ func (d *doctor) examineAddresses(ctx context.Context) {
 		switch {
 		case isPublic(a.Public):
 			d.row(ok, "address", detail, "")
-		case sharedSpace.Contains(a.Public) && a.Why == routeWhy:
+		case address.IsShared(a.Public) && a.Why == address.DefaultRoute:
 			d.row(fail, "address", detail+" is behind the provider's NAT (100.64.0.0/10): nobody outside can reach a relay here",
 				"run rtcd on a server with a public address (any small VPS will do)")
-		case sharedSpace.Contains(a.Public):
+		case address.IsShared(a.Public):
 			d.row(warn, "address", detail+" is of 100.64.0.0/10, a provider's NAT or a private network like Tailscale's: only who is in it reaches the relay",
 				"for calls from outside set turn.external_ip to a public address")
 		default:
 			d.row(warn, "address", detail+" is only reachable inside this network",
-				"for calls from outside set turn.external_ip to the public address and forward the ports")
+				"for calls from outside set turn.external_ip to the public address, or turn.discovery.enabled: true to find it, and forward the ports")
 		}
+	}
+	for _, n := range found.Notes {
+		d.row(warn, "address", n, "set turn.external_ip to the public address")
 	}
 	d.examineDomain(ctx)
 }
@@ -85,7 +90,7 @@ func (d *doctor) dnsRemedy() string {
 // examineIPv6 tells whether clients with IPv6 alone can come, and get relayed addresses
 // of their family.
 func (d *doctor) examineIPv6() {
-	own, why := ownAddr("udp6")
+	own, why := address.Own(false)
 	relayed := slices.ContainsFunc(d.externals, func(e external) bool { return e.Public.Is6() })
 	published := slices.ContainsFunc(d.resolved, netip.Addr.Is6)
 	switch {

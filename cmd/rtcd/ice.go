@@ -112,6 +112,9 @@ func appendNew(list []uint16, port uint16) []uint16 {
 // iceURLs returns what browsers are told. turns: is left out in self-signed mode,
 // since no browser would accept the certificate.
 func iceURLs(c *config.Loaded, e endpoints, addrs []external) (stun, turn []string) {
+	if len(c.Turn.URLs) > 0 {
+		return writtenURLs(c.Turn.URLs)
+	}
 	for _, host := range hosts(c, addrs) {
 		for _, p := range e.turn {
 			at := net.JoinHostPort(host, strconv.Itoa(int(p)))
@@ -127,14 +130,31 @@ func iceURLs(c *config.Loaded, e endpoints, addrs []external) (stun, turn []stri
 	return stun, turn
 }
 
-// hosts is how others call this machine: the domain, else each external address.
+// writtenURLs are those of turn.urls.
+func writtenURLs(list []config.ICEURL) (stun, turn []string) {
+	for _, u := range list {
+		if u.STUN() {
+			stun = append(stun, string(u))
+		} else {
+			turn = append(turn, string(u))
+		}
+	}
+	return stun, turn
+}
+
+// hosts is how others call this machine: the domain, else the first external address of
+// each family.
 func hosts(c *config.Loaded, addrs []external) []string {
 	if c.Domain != "" {
 		return []string{c.Domain}
 	}
 	var out []string
+	seen := [2]bool{} // IPv4, IPv6
 	for _, a := range addrs {
-		out = append(out, a.Public.String())
+		if f := a.Public.BitLen() / 128; !seen[f] {
+			seen[f] = true
+			out = append(out, a.Public.String())
+		}
 	}
 	if len(out) == 0 {
 		out = []string{netip.AddrFrom4([4]byte{127, 0, 0, 1}).String()}

@@ -41,6 +41,7 @@ func initialize(out io.Writer, domain, dir string) error {
 	switch {
 	case config.IsPublicName(domain):
 		live := "/etc/letsencrypt/live/" + domain
+		sample.Discovery = true // who has a public name wants to be reached by it
 		sample.HTTPS, sample.Turns = config.ExampleSample.HTTPS, config.ExampleSample.Turns
 		sample.CertFile, sample.KeyFile = live+"/fullchain.pem", live+"/privkey.pem"
 	case domain != "": // an address or a private name: self-signed

@@ -36,7 +36,26 @@ func policyOf(c *config.Loaded, addrs []external) relay.Policy {
 	for _, a := range addrs {
 		p.Relays = append(p.Relays, a.RelayIP)
 	}
+	for _, u := range l.Users {
+		if p.Users == nil {
+			p.Users = map[string]relay.UserLimits{}
+		}
+		p.Users[u.Name] = relay.UserLimits{
+			Allocations:      orOthers(int(u.Allocations)),
+			AllocationsPerIP: orOthers(int(u.AllocationsPerIP)),
+			Bandwidth:        orOthers(int64(u.Bandwidth)),
+		}
+	}
 	return p
+}
+
+// orOthers turns what the file does not say of a user into the options' zero, what
+// everybody has.
+func orOthers[T int | int64](n T) T {
+	if n == config.AsOthers {
+		return 0
+	}
+	return orNone(n)
 }
 
 // policy is policyOf what is in force. Nobody reaches our own HTTP through the relay.

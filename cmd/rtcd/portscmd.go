@@ -96,13 +96,17 @@ func openPorts(c *config.Loaded) []ports.Rule {
 	add(c.Listen.Turn, "STUN and TURN", "udp", "tcp")
 	add(c.Listen.Turns, "TURN over TLS and DTLS", "tcp", "udp")
 	relayed := ports.Rule{Protocol: "udp", First: c.Turn.RelayPorts.Min, Last: c.Turn.RelayPorts.Max, Purpose: "relayed traffic"}
-	relayed.IPv4, relayed.IPv6 = relayedFamilies(c.Turn.ExternalIP)
+	relayed.IPv4, relayed.IPv6 = relayedFamilies(c.Turn)
 	return ports.Merge(append(rules, relayed))
 }
 
 // relayedFamilies are those that relayed addresses may have: what is written, or both.
-func relayedFamilies(list []config.ExternalIP) (v4, v6 bool) {
-	for _, e := range list {
+func relayedFamilies(t config.Turn) (v4, v6 bool) {
+	for _, r := range t.RelayIPs {
+		addr, _ := r.Addrs()
+		v4, v6 = v4 || addr.Is4(), v6 || addr.Is6()
+	}
+	for _, e := range t.ExternalIP {
 		addr, ok := e.Addr()
 		v4, v6 = v4 || !ok || addr.Is4(), v6 || !ok || addr.Is6()
 	}
@@ -111,7 +115,7 @@ func relayedFamilies(list []config.ExternalIP) (v4, v6 bool) {
 
 // noteForwards says where a router in front has to send the ports.
 func noteForwards(cmd *cobra.Command, c *config.Loaded) {
-	addrs, err := externals(cmd.Context(), c.Turn.ExternalIP)
+	addrs, err := externals(cmd.Context(), c)
 	if err != nil {
 		return // the address may be another machine's; the rules hold without it
 	}
@@ -143,7 +147,7 @@ func printZone(cmd *cobra.Command, c *config.Loaded) error {
 
 // publicAddrs are the addresses that DNS may name.
 func publicAddrs(ctx context.Context, c *config.Loaded) (out []netip.Addr) {
-	addrs, err := externals(ctx, c.Turn.ExternalIP)
+	addrs, err := externals(ctx, c)
 	if err != nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rtcd/address"
 	"rtcd/config"
 )
 
@@ -89,14 +91,13 @@ func (a *app) takeLocked(ctx context.Context, data []byte, asked bool) ([]config
 type prepared struct {
 	config    *config.Loaded
 	secrets   *secrets
-	externals []external
-	degraded  error
-	cert      *filePair // nil: as it is
+	addresses *address.Trial // nil: as they are
+	cert      *filePair      // nil: as it is
 }
 
 // prepare does all that can fail, but for the certificate's files. It changes nothing.
 func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Change) (*prepared, error) {
-	p := &prepared{config: c, externals: a.externals, degraded: a.degraded}
+	p := &prepared{config: c}
 	var err error
 	if p.secrets, err = loadSecrets(c); err != nil {
 		return nil, err
@@ -107,11 +108,12 @@ func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Ch
 	if _, err = p.secrets.tokens(); err != nil {
 		return nil, err
 	}
-	if has(changes, "turn.external_ip") {
-		p.degraded = nil
-		if p.externals, err = resolveExternals(ctx, c.Turn.ExternalIP, a.lookup); err != nil {
+	if !reflect.DeepEqual(wishOf(a.config), wishOf(c)) {
+		trial := a.finder.Try(ctx, wishOf(c))
+		if err := trial.Decision().Err; err != nil {
 			return nil, err
 		}
+		p.addresses = &trial
 	}
 	return p, nil
 }
@@ -146,7 +148,14 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 	a.life.set(a.config.Drain)
 	a.hub.SetOrigins(a.origins())
 	a.hub.SetMembers(hubLimits(a.config).Members)
-	a.setExternals(p.externals, p.degraded, renew)
+	found, degraded := a.externals, a.degraded
+	if p.addresses != nil {
+		a.finder.Use(*p.addresses)
+		d := a.finder.Decision()
+		found, degraded = externalsOf(d), d.Err
+		a.noteLocked(d.Notes)
+	}
+	a.setExternals(found, degraded, renew)
 	return changes
 }
 

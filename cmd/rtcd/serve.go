@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"rtcd/address"
 	"rtcd/config"
 	"rtcd/creds"
 	"rtcd/signaling"
@@ -76,6 +78,7 @@ type setup struct {
 type app struct {
 	setup
 	registry *prometheus.Registry
+	finder   *address.Finder
 	reloads  reloads
 	issued   *prometheus.CounterVec // credentials, by shape
 
@@ -96,7 +99,8 @@ type app struct {
 
 	mu        sync.Mutex // guards the following, and setup.config, once the app serves
 	externals []external
-	degraded  error // why externals are not all that they should be
+	degraded  error    // why externals are not all that they should be
+	notes     []string // what else there is to know about them
 	secrets   *secrets
 }
 
@@ -372,6 +376,7 @@ func (a *app) welcome(out io.Writer) {
 		if site != "" {
 			fmt.Fprintf(out, "rtcd serves %s\nA link for a room: rtcd token --link --room NAME\n", site)
 		}
+		a.welcomeAddresses(out)
 		return
 	}
 	if local := a.localURL(); local != "" {
@@ -386,13 +391,21 @@ func (a *app) welcome(out io.Writer) {
 	for _, u := range a.minter().turn {
 		fmt.Fprintf(out, "  relay  %s\n", u)
 	}
-	for _, e := range a.externals {
-		fmt.Fprintf(out, "  relayed traffic comes from %s (%s), ports %s\n", e.Public, e.Why, a.config.Turn.RelayPorts)
-	}
+	a.welcomeAddresses(out)
 	for _, l := range a.admin.listeners {
 		fmt.Fprintf(out, "  admin  http://%s/metrics\n", l.Addr())
 	}
 	fmt.Fprintln(out, "\nStop it with Ctrl-C. For a server of your own: rtcd init --domain your.name")
+}
+
+// welcomeAddresses tells what is advertised, and why.
+func (a *app) welcomeAddresses(out io.Writer) {
+	for _, e := range a.externals {
+		fmt.Fprintf(out, "  relayed traffic comes from %s (%s), ports %s\n", e.Public, e.Why, a.config.Turn.RelayPorts)
+	}
+	if a.finder.Decision().Asking {
+		fmt.Fprintln(out, "  others are asked for the public address; the log and rtcd status tell what they say")
+	}
 }
 
 // joinLink leads into a room. The fragment is not sent to any server.
@@ -407,8 +420,9 @@ func joinLink(site string, auth config.Auth, tokens *creds.Tokens, c creds.Claim
 // run serves until a signal ends it.
 func (a *app) run() error {
 	for _, e := range a.externals {
-		a.log.Info("address of relayed traffic", "address", e.Public.String(), "local", e.Local.String(), "from", e.Why)
+		a.log.Info("address of relayed traffic", "address", e.Public.String(), "local", e.Local.String(), "because", e.Why)
 	}
+	a.warnOfLocal()
 	a.log.Info("serving", "version", versionString(), "site", a.siteURL(), "tls", string(a.config.TLSMode()),
 		"relay", a.minter().turn, "relay_ports", a.config.Turn.RelayPorts.String())
 	if len(a.externals) == 0 && a.degraded == nil {
@@ -419,6 +433,21 @@ func (a *app) run() error {
 		return nil
 	}
 	return err
+}
+
+// warnOfLocal tells who is meant to be reached from everywhere that nobody outside
+// reaches the address that is known.
+func (a *app) warnOfLocal() {
+	named := config.IsPublicName(a.config.Domain)
+	if addr, err := netip.ParseAddr(a.config.Domain); err == nil {
+		named = isPublic(addr)
+	}
+	for _, e := range a.externals {
+		if named && e.Source == address.Local && e.Public.Is4() && !a.config.Turn.Discovery.Enabled {
+			a.log.Warn("nobody outside this network reaches the address of relayed traffic; set turn.external_ip, "+
+				"or turn.discovery.enabled: true to find the public one", "address", e.Public.String())
+		}
+	}
 }
 
 // runTurn ends the event log after the relay's last event.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rtcd/address"
 )
 
 // lookEvery is how often files are looked at. A change counts when it was there at two
@@ -47,93 +49,74 @@ func (a *app) takeSecrets(ctx context.Context) {
 	a.take(ctx, data, false) // the outcome is in the log
 }
 
-// How often turn.external_ip is looked at again: soon and then ever more rarely while
-// a name cannot be looked up, else regularly.
-const (
-	retryFirst   = time.Second
-	retryLast    = time.Minute
-	recheckEvery = 30 * time.Second
-)
-
 // firstWait is how long the start waits for a name to be looked up.
 const firstWait = 2 * time.Second
 
 // firstExternals finds the addresses at the start. A name that cannot be looked up
-// does not keep the rest from serving.
+// does not keep the rest from serving, and others are asked later.
 func (a *app) firstExternals(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, firstWait)
 	defer cancel()
-	found, err := resolveExternals(ctx, a.config.Turn.ExternalIP, a.lookup)
-	if err != nil && !errors.Is(err, errLookup) {
-		return err
+	a.finder = address.NewFinder(address.Options{Lookup: a.lookup, Log: a.log})
+	trial := a.finder.Try(ctx, wishOf(a.config))
+	d := trial.Decision()
+	if d.Err != nil && !errors.Is(d.Err, address.ErrNotYet) {
+		return d.Err
 	}
-	a.externals, a.degraded = found, err
-	if err != nil {
+	a.finder.Use(trial)
+	a.externals, a.degraded = externalsOf(d), d.Err
+	if d.Err != nil {
 		a.log.Warn("starting degraded: the address of relayed traffic cannot be looked up; trying again",
-			"error", err, "known", publicOf(found))
+			"error", d.Err, "known", publicOf(a.externals))
 	}
+	a.noteLocked(d.Notes)
 	return nil
 }
 
-// watchAddresses follows names and interfaces whose addresses change.
+// watchAddresses follows names, interfaces and what others say of our addresses.
 func (a *app) watchAddresses(ctx context.Context) error {
-	wait := retryFirst
-	for {
-		next := wait
-		if a.degradedBy() == nil {
-			wait, next = retryFirst, recheckEvery
-		} else {
-			wait = min(2*wait, retryLast)
-		}
-		timer := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-			a.recheckExternals(ctx)
-		}
-	}
+	return a.finder.Run(ctx, a.addressesChanged)
 }
 
-func (a *app) degradedBy() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.degraded
-}
-
-// recheckExternals looks again. What is known stays while a name cannot be looked up.
+// recheckExternals looks at everything again, due or not.
 func (a *app) recheckExternals(ctx context.Context) {
-	a.mu.Lock()
-	list := a.config.Turn.ExternalIP
-	a.mu.Unlock()
-	found, err := resolveExternals(ctx, list, a.lookup) // it may take its time
-	if ctx.Err() != nil {
-		return
-	}
+	a.finder.Look(ctx, true)
+	a.addressesChanged()
+}
+
+// addressesChanged puts in force what the finder has found. What is known stays while
+// a name cannot be looked up, or the network is gone.
+func (a *app) addressesChanged() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !slices.Equal(list, a.config.Turn.ExternalIP) {
-		return // a reload was faster
-	}
-	was := a.degraded
+	d := a.finder.Decision()
+	found, was := externalsOf(d), a.degraded
 	switch {
-	case err == nil && onlyHere(found) && !onlyHere(a.externals):
-		a.log.Debug("no network: the last address of relayed traffic stays")
-	case err != nil:
-		a.degraded = err
-		if was == nil {
-			a.log.Warn("the address of relayed traffic cannot be looked up; the last one stays",
-				"error", err, "known", publicOf(a.externals))
-		} else {
-			a.log.Debug("the address of relayed traffic still cannot be looked up", "error", err)
-		}
-	default:
-		if was != nil {
-			a.log.Info("the address of relayed traffic can be looked up again")
-		}
-		a.setExternals(found, nil, false)
+	case d.Err != nil && was == nil:
+		a.log.Warn("the address of relayed traffic cannot be looked up; the last one stays",
+			"error", d.Err, "known", publicOf(a.externals))
+	case d.Err != nil:
+		a.log.Debug("the address of relayed traffic still cannot be looked up", "error", d.Err)
+	case was != nil:
+		a.log.Info("the address of relayed traffic can be looked up again")
 	}
+	if onlyHere(found) && !onlyHere(a.externals) || d.Err != nil && !errors.Is(d.Err, address.ErrNotYet) {
+		a.log.Debug("no network: the last address of relayed traffic stays")
+		found = a.externals
+	}
+	a.noteLocked(d.Notes)
+	a.setExternals(found, d.Err, false)
+}
+
+// noteLocked logs what has not been said before; the caller holds mu, once the app
+// serves.
+func (a *app) noteLocked(notes []string) {
+	for _, n := range notes {
+		if !slices.Contains(a.notes, n) {
+			a.log.Warn("address of relayed traffic", "note", n)
+		}
+	}
+	a.notes = notes
 }
 
 // setExternals puts the policy and the site in force that follow from the configuration
@@ -143,9 +126,9 @@ func (a *app) setExternals(found []external, degraded error, renew bool) {
 	a.degraded = degraded
 	if moved {
 		a.reloads.moves.Add(1)
-		a.log.Info("address of relayed traffic has changed", "from", publicOf(a.externals), "to", publicOf(found), "why", reasonsOf(found))
-		a.externals = found
+		a.log.Info("address of relayed traffic has changed", "from", publicOf(a.externals), "to", publicOf(found), "because", reasonsOf(found))
 	}
+	a.externals = found // for other reasons, maybe
 	a.turn.SetPolicy(a.policy())
 	a.putSite(renew || moved)
 }
