@@ -254,6 +254,38 @@ func TestClosingIsBounded(t *testing.T) {
 	})
 }
 
+// TestClosingAMemberIsBounded: the same for one who is in a room, whatever ends it, so that nobody holds the end of the
+// process up.
+func TestClosingAMemberIsBounded(t *testing.T) {
+	for why, end := range map[string]struct {
+		by   func(*Hub, string)
+		code int
+	}{
+		"kicked":  {func(h *Hub, peer string) { h.Kick(peer, "") }, CloseForbidden},
+		"drained": {func(h *Hub, _ string) { h.Drain(time.Second) }, CloseGoing},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newPipeWorld(t, Options{})
+			c, welcome := w.enter("rude", `{"type":"hello","room":"r"}`)
+			c.conn.SetCloseHandler(func(int, string) error { return nil })
+			time.Sleep(time.Second)
+			start := time.Now()
+			end.by(w.hub, welcome.str("peer"))
+			for {
+				if _, err := c.tryHear(); err != nil {
+					if !websocket.IsCloseError(err, end.code) {
+						t.Fatalf("%s: %v", why, err)
+					}
+					break
+				}
+			}
+			if _, err := c.conn.NetConn().Read(make([]byte, 1)); err == nil || time.Since(start) != closeGrace {
+				t.Fatalf("%s: %v after %v", why, err, time.Since(start))
+			}
+		})
+	}
+}
+
 func TestTheAgendaKeepsManyTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()

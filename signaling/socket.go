@@ -241,7 +241,7 @@ func (c *socket) serve() (err error) {
 	defer c.hub.guard(&c.session)
 	greeted := c.session != nil
 	for err == nil {
-		if isTimeout(c.wait()) && c.session != nil && time.Now().Before(c.wire.dead) {
+		if isTimeout(c.wait()) && c.session != nil && time.Now().Before(c.wire.end()) {
 			if c.parks() {
 				return errParked
 			}
@@ -559,5 +559,7 @@ func (c *socket) Close(code int, reason string) {
 		c.conn.Close()
 		return
 	}
-	c.conn.SetReadDeadline(time.Now().Add(closeGrace))
+	cut := time.Now().Add(closeGrace)
+	c.wire.cut.Store(&cut)
+	c.conn.SetReadDeadline(cut)
 }

@@ -20,12 +20,13 @@ type wire struct {
 	timeout time.Duration
 	r       *bufio.Reader // what the library reads from
 
-	dead    time.Time   // when silence has lasted too long; the reader's, as the two that follow
-	until   time.Time   // the read deadline: dead, or earlier, to see whether the socket may be parked
-	waiting bool        // between two messages
-	taken   int         // bytes read since the last message
-	most    int         // so many are one message, however it is cut into frames
-	closing atomic.Bool // the far side has a closeGrace left
+	dead    time.Time                 // when silence has lasted too long; the reader's, as the two that follow
+	until   time.Time                 // the read deadline: dead, or earlier, to see whether the socket may be parked
+	waiting bool                      // between two messages
+	taken   int                       // bytes read since the last message
+	most    int                       // so many are one message, however it is cut into frames
+	closing atomic.Bool               // the far side has a closeGrace left
+	cut     atomic.Pointer[time.Time] // when that ends; nil before the close frame is out
 
 	mu     sync.Mutex // guards the following, and makes writes whole
 	armed  time.Time  // when the write deadline was set
@@ -103,8 +104,23 @@ func (w *wire) arm(at time.Time) {
 	w.until = at
 	w.Conn.SetReadDeadline(at)
 	if w.closing.Load() {
-		w.Conn.SetReadDeadline(time.Now().Add(closeGrace))
+		w.Conn.SetReadDeadline(earlier(w.end(), time.Now().Add(closeGrace)))
 	}
+}
+
+// end is when silence has lasted too long: in a socket that is closing, its grace.
+func (w *wire) end() time.Time {
+	if cut := w.cut.Load(); cut != nil {
+		return earlier(*cut, w.dead)
+	}
+	return w.dead
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // Read implements net.Conn for the library. In the middle of a message only silence
