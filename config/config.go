@@ -38,7 +38,7 @@ type TLS struct {
 
 // Turn is the relay.
 type Turn struct {
-	Realm            string           `yaml:"realm" reload:"restart" jsonschema_description:"Realm of the credentials; empty means the domain, or rtcd."`
+	Realm            string           `yaml:"realm" reload:"restart" jsonschema_description:"Realm of the credentials, at most 56 bytes; empty means the domain, or rtcd."`
 	Secrets          List[string]     `yaml:"secrets" secret:"true" jsonschema_description:"Shared secrets of TURN REST credentials: the first signs, all verify."`
 	SecretFile       string           `yaml:"secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
 	AllowShortSecret bool             `yaml:"allow_short_secret" reload:"restart" jsonschema_description:"Admit secrets of fewer than 32 bytes, which can be guessed offline."`

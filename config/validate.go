@@ -154,8 +154,8 @@ func (l *loader) validateSecrets() {
 
 func (l *loader) validateTurn() {
 	l.check("turn.realm", func() {
-		if len(l.Turn.Realm) > 127 || strings.ContainsAny(l.Turn.Realm, "\"\\\r\n\x00") {
-			l.fault("turn.realm", "want at most 127 bytes without quotes or line breaks")
+		if len(l.Turn.Realm) > maxRealm || strings.ContainsAny(l.Turn.Realm, "\"\\\r\n\x00") {
+			l.fault("turn.realm", "want at most %d bytes without quotes or line breaks", maxRealm)
 		}
 	})
 	l.check("turn.external_ip", func() {
@@ -283,6 +283,9 @@ func (l *loader) validateSignaling() {
 		}
 	})
 }
+
+// maxRealm is the longest turn.realm: every answer to a stranger carries it.
+const maxRealm = 56
 
 // maxCoalesce is the longest turn.coalesce.
 const maxCoalesce = Duration(200 * time.Microsecond)

@@ -311,6 +311,21 @@ func TestRestricts(t *testing.T) {
 	}
 }
 
+// A hub for everybody on a public address is told at start, unless it is meant.
+func TestOpenHubOnAPublicAddressIsTold(t *testing.T) {
+	for more, told := range map[string]bool{
+		"": false, "signaling: {auth: none}\n": true, "signaling: {auth: none, public: true}\n": false,
+	} {
+		var log logBook
+		text := strings.Replace(loopback(t), "external_ip: 127.0.0.1", "external_ip: 8.8.8.8", 1) + more
+		r := newRunning(t, &log, text, lookup)
+		r.close()
+		if got := strings.Contains(log.String(), "signaling.auth is none on a public address"); got != told || r.minter().restrict != told {
+			t.Errorf("%q: told %t, credentials restricted %t, want %t", more, got, r.minter().restrict, told)
+		}
+	}
+}
+
 // In the file 0 means unlimited, in Go options it means the default.
 func TestZeroIsUnlimited(t *testing.T) {
 	c := loadText(t, `
@@ -345,6 +360,22 @@ signaling: {max_members: 0, limits: {message_bytes: 0, messages: 0, burst: 0, qu
 	defaults := policyOf(loadText(t, ""), nil)
 	if len(defaults.Deny) != len(relay.RecommendedDeny()) || defaults.Limits.Bandwidth != 20_000_000 {
 		t.Errorf("%+v", defaults)
+	}
+}
+
+// The realm is the domain, unless it makes answers to strangers too long.
+func TestRealm(t *testing.T) {
+	long := strings.Repeat("a.", relay.MaxRealm/2)[:relay.MaxRealm-1]
+	for text, want := range map[string]string{
+		"": "rtcd", "domain: rtc.example.com": "rtc.example.com", "domain: x" + long: "x" + long, "domain: xx" + long: "rtcd",
+		"{domain: rtc.example.com, turn: {realm: " + "x" + long + "}}": "x" + long,
+	} {
+		if got := realm(loadText(t, text)); got != want {
+			t.Errorf("%s: realm %q, want %q", text, got, want)
+		}
+	}
+	if _, err := config.Load(config.Input{File: "c", Data: []byte("turn: {realm: xx" + long + "}")}); err == nil {
+		t.Error("a realm is admitted that the relay refuses")
 	}
 }
 

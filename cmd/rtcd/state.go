@@ -11,6 +11,7 @@ import (
 
 	"rtcd/config"
 	"rtcd/creds"
+	"rtcd/turnsrv/relay"
 )
 
 // stateDir is where rtcd keeps what it generates: $STATE_DIRECTORY (systemd), else
@@ -181,7 +182,7 @@ func realm(c *config.Loaded) string {
 	switch {
 	case c.Turn.Realm != "":
 		return c.Turn.Realm
-	case c.Domain != "":
+	case c.Domain != "" && len(c.Domain) <= relay.MaxRealm:
 		return c.Domain
 	}
 	return "rtcd"

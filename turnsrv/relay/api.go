@@ -150,9 +150,13 @@ type Keys interface {
 	Username(hash [32]byte) (username string, ok bool)
 }
 
+// MaxRealm is the longest realm in bytes. With it an answer to a stranger, which has to
+// carry it, stays within 160 bytes: what asks for it over UDP may be forged.
+const MaxRealm = 56
+
 // Options are fixed at the birth of a Table.
 type Options struct {
-	Realm    string    // must not be empty
+	Realm    string    // 1 to MaxRealm bytes
 	Keys     Keys      // must not be nil
 	NonceKey []byte    // at least 16 bytes; the same key lets nonces outlive a restart
 	Rand     io.Reader // ports and reservation tokens; nil means crypto/rand.Reader

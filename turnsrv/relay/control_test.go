@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,9 +38,6 @@ func TestAllocate(t *testing.T) {
 	w := newWorld(t)
 	c := w.caller("alice", "11.22.33.101:1000")
 	first := c.exchange(c.message(stun.MethodAllocate, attrs{udpTransport})).want(401)
-	if first.size > 160 {
-		t.Errorf("the 401 has %d bytes, want at most 160", first.size)
-	}
 	if v, err := first.Get(stun.AttrPasswordAlgorithms); err != nil || !bytes.Equal(v, passwordAlgorithms) {
 		t.Errorf("PASSWORD-ALGORITHMS %x %v", v, err)
 	}
@@ -61,6 +59,26 @@ func TestAllocate(t *testing.T) {
 		t.Errorf("after Refresh 0: %s, %d left, %d closed", w.lastEvent(), w.table.Len(), len(w.closed))
 	}
 	c.mustAllocate() // the same 5-tuple again, at once
+}
+
+// What a stranger is answered has 160 bytes at most, and no realm makes it longer.
+func TestChallengeIsShort(t *testing.T) {
+	for n, ok := range map[int]bool{0: false, 1: true, MaxRealm: true, MaxRealm + 1: false} {
+		realm := strings.Repeat("r", n)
+		_, err := NewTable(Options{Realm: realm, Keys: fakeKeys{}, NonceKey: make([]byte, 16)})
+		if (err == nil) != ok {
+			t.Errorf("a realm of %d bytes: %v", n, err)
+		}
+		if !ok {
+			continue
+		}
+		w := newWorld(t, func(o *Options) { o.Realm = realm })
+		c := w.caller("alice", "11.22.33.101:1000")
+		got := c.exchange(c.message(stun.MethodAllocate, attrs{udpTransport})).want(401)
+		if c.learn(got); got.size > 160 || c.realm != realm {
+			t.Errorf("a realm of %d bytes: the 401 has %d bytes and the realm %q", n, got.size, c.realm)
+		}
+	}
 }
 
 func TestAllocateRetransmission(t *testing.T) {
@@ -275,6 +293,8 @@ func TestTryAlternate(t *testing.T) {
 	if err := alt.GetFrom(&got.Message); err != nil || alt.IP.String() != "11.22.33.20" || alt.Port != 3478 {
 		t.Errorf("ALTERNATE-SERVER %v %v", alt, err)
 	}
+	d := w.caller("alice", "[2a11:22:33::101]:1000")
+	d.allocate().want(508).wantSigned(d) // it may not have the other family
 	c.unsigned = true
 	c.request(stun.MethodBinding).want(0) // Binding is still answered
 }
@@ -392,6 +412,39 @@ func TestAttributesAfterIntegrityAreIgnored(t *testing.T) {
 	}
 	if w.table.Len() != 1 {
 		t.Error("the allocation is gone")
+	}
+}
+
+// Behind MESSAGE-INTEGRITY only MESSAGE-INTEGRITY-SHA256 and FINGERPRINT count, and
+// behind that one FINGERPRINT alone. Of two tags the stronger one decides.
+func TestBothIntegrities(t *testing.T) {
+	for _, good := range []bool{true, false} {
+		w := newWorld(t)
+		c := w.caller("alice", "11.22.33.101:1000")
+		c.mustAllocate()
+		key := longTermKey(algMD5, c.username, c.realm, c.password)
+		c.unsigned = true
+		m := c.message(stun.MethodRefresh, attrs{
+			lifetime(700), stun.NewUsername(c.username), stun.NewRealm(c.realm), stun.NewNonce(c.nonce), stun.MessageIntegrity(key),
+		})
+		m.Add(stun.AttrLifetime, []byte{0, 0, 0, 0}) // between the two
+		m.Add(stun.AttrMessageIntegritySHA256, make([]byte, 32))
+		if good {
+			copy(m.Raw[len(m.Raw)-32:], hmac256(key, m.Raw[:len(m.Raw)-36]))
+		}
+		m.Add(stun.AttrLifetime, []byte{0, 0, 0, 0})
+		if err := stun.Fingerprint.AddTo(m); err != nil {
+			t.Fatal(err)
+		}
+		got := c.exchange(m)
+		if !good {
+			got.want(401)
+		} else if got.want(0); got.lifetime() != 700 || !got.Contains(stun.AttrMessageIntegritySHA256) {
+			t.Errorf("lifetime %d, %v", got.lifetime(), got.Attributes)
+		}
+		if w.table.Len() != 1 {
+			t.Error("a LIFETIME that is not signed was obeyed")
+		}
 	}
 }
 
@@ -692,6 +745,34 @@ func TestKillAndDisconnect(t *testing.T) {
 	a.refresh().want(437)
 }
 
+// Whoever keeps accounts hears of each allocation's life, of all its bytes in the end.
+func TestEventsTellTheBytes(t *testing.T) {
+	w := newWorld(t)
+	c := w.caller("alice", "11.22.33.101:1000")
+	c.mustAllocate()
+	c.bind(0x4000, peerA).want(0)
+	c.channelData(0x4000, "12345")
+	c.fromPeer(peerA, "123")
+	c.refresh(lifetime(900)).want(0)
+	c.fromPeer(peerA, "4567")
+	w.pass(900 * time.Second)
+	var got []string
+	for _, e := range w.events {
+		i := e.Info
+		got = append(got, fmt.Sprintf("%v %s %v at %v by %v: %d/%d sent, %d/%d received, %s", e.Kind, i.User, i.Client, i.Relays, i.Transport,
+			i.SentBytes, i.SentPackets, i.ReceivedBytes, i.ReceivedPackets, e.Reason))
+	}
+	who := fmt.Sprintf("alice 11.22.33.101:1000 at %v by udp", []netip.AddrPort{c.relay})
+	want := []string{
+		"allocated " + who + ": 0/0 sent, 0/0 received, ",
+		"refreshed " + who + ": 5/1 sent, 3/1 received, ",
+		"closed " + who + ": 5/1 sent, 7/2 received, expired",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestDisconnectWhileTheSocketOpens(t *testing.T) {
 	w := newWorld(t)
 	c := w.connected("alice", "11.22.33.101:1001", TLS)
@@ -755,6 +836,10 @@ func TestAnswersToStrangersAreBounded(t *testing.T) {
 	other.mustAllocate() // has authenticated
 	if n := count(other, 1000, challenge); n < 300 {
 		t.Errorf("%d challenges to an address that has authenticated, want twenty times as many", n)
+	}
+	w.pass(10 * time.Minute)
+	if n := count(other, 1000, challenge); n != 20 {
+		t.Errorf("%d challenges to an address that authenticated ten minutes ago, want 20", n)
 	}
 	binding := c.message(stun.MethodBinding, nil)
 	if n := count(w.caller("alice", "11.22.33.105:1"), 1000, binding); n != 200 {

@@ -149,6 +149,10 @@ func TestSizes(t *testing.T) {
 		a.fromPeer(peerA, data)
 		if !c.delivered {
 			w.wantSilence("a datagram that does not fit is not truncated")
+			w.table.HandlePeer(w.now, w.socket(a.relay), peerA, []byte(data), 0, &w.batch)
+			if n := w.batch.Counts.Drops[TooLarge]; n != 1 {
+				t.Errorf("%d datagrams counted as too large, want 1", n)
+			}
 			continue
 		}
 		a.wantChannel(0x4000, data)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	crand "crypto/rand"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -159,6 +160,10 @@ func TestDefaults(t *testing.T) {
 	p := Policy{}.withDefaults()
 	if p.MinPort != 49152 || p.MaxPort != 65535 || p.PortRest != 2*time.Minute || len(p.Deny) == 0 {
 		t.Errorf("%+v", p)
+	}
+	w := newWorld(t, func(o *Options) { o.Rand = nil })
+	if w.table.rand.(*lockedReader).r != crand.Reader {
+		t.Error("ports and tokens do not come from crypto/rand")
 	}
 	if l := p.Limits; l.AllocationsPerUser != 16 || l.AllocationsPerIP != 64 || l.Allocations != -1 || l.Permissions != 128 ||
 		l.Channels != 64 || l.Bandwidth != 20e6 || l.Packets != -1 || l.Unauthenticated != (Rate{10, time.Second}) {

@@ -8,7 +8,7 @@ import (
 var phrases = map[int]string{
 	300: "Try Alternate",
 	400: "Bad Request",
-	401: "Unauthorized",
+	401: "Unauthenticated",
 	403: "Forbidden",
 	420: "Unknown Attribute",
 	437: "Allocation Mismatch",

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"sync"
@@ -39,8 +40,8 @@ type Table struct {
 // NewTable returns an empty table. It fails on options that cannot work.
 func NewTable(o Options) (*Table, error) {
 	switch {
-	case o.Realm == "" || len(o.Realm) > 127:
-		return nil, errors.New("relay: Options.Realm must have 1 to 127 bytes")
+	case o.Realm == "" || len(o.Realm) > MaxRealm:
+		return nil, fmt.Errorf("relay: Options.Realm must have 1 to %d bytes", MaxRealm)
 	case o.Keys == nil:
 		return nil, errors.New("relay: Options.Keys is nil")
 	case len(o.NonceKey) < 16:

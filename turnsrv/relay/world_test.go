@@ -302,12 +302,20 @@ func (c *caller) decode(m *stun.Message, s Send) *answer {
 	}
 	var ec stun.ErrorCodeAttribute
 	if a.Type.Class == stun.ClassErrorResponse {
-		if err := ec.GetFrom(&a.Message); err != nil || len(ec.Reason) == 0 {
-			c.w.t.Fatalf("error answer without code or phrase: %v %q", err, ec.Reason)
+		if err := ec.GetFrom(&a.Message); err != nil || string(ec.Reason) != rfcPhrases[int(ec.Code)] {
+			c.w.t.Fatalf("error answer %d with the phrase %q (%v), want %q", ec.Code, ec.Reason, err, rfcPhrases[int(ec.Code)])
 		}
 		a.code = int(ec.Code)
 	}
 	return a
+}
+
+// rfcPhrases are those that RFC 8489 section 14.8 and RFC 8656 section 19 recommend.
+var rfcPhrases = map[int]string{
+	300: "Try Alternate", 400: "Bad Request", 401: "Unauthenticated", 403: "Forbidden", 420: "Unknown Attribute",
+	437: "Allocation Mismatch", 438: "Stale Nonce", 440: "Address Family not Supported", 441: "Wrong Credentials",
+	442: "Unsupported Transport Protocol", 443: "Peer Address Family Mismatch", 486: "Allocation Quota Reached",
+	500: "Server Error", 508: "Insufficient Capacity",
 }
 
 // request authenticates when it must, and returns the final answer.
