@@ -5,8 +5,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -84,5 +89,41 @@ func TestImportsGoOneWay(t *testing.T) {
 		if !seen[p] {
 			t.Errorf("%s is in the table but not in the tree", p)
 		}
+	}
+}
+
+// The relay's core decides and does nothing: no socket, no clock, no goroutine.
+func TestTheCoreIsPure(t *testing.T) {
+	files := token.NewFileSet()
+	names, err := filepath.Glob("turnsrv/relay/*.go")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(files, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%v: a goroutine", files.Position(n.Pos()))
+			case *ast.ImportSpec:
+				if name := strings.Trim(n.Path.Value, `"`); slices.Contains([]string{"context", "net", "os", "syscall"}, name) ||
+					path.Dir(name) == "golang.org/x/sys" {
+					t.Errorf("%v: imports %s", files.Position(n.Pos()), name)
+				}
+			case *ast.SelectorExpr:
+				if of, ok := n.X.(*ast.Ident); ok && of.Name == "time" && slices.Contains([]string{
+					"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker",
+				}, n.Sel.Name) {
+					t.Errorf("%v: looks at the clock", files.Position(n.Pos()))
+				}
+			}
+			return true
+		})
 	}
 }

@@ -178,6 +178,40 @@ func TestRelayToRelay(t *testing.T) {
 	}
 }
 
+// There may be several listeners of each transport.
+func TestSeveralListeners(t *testing.T) {
+	ips := []string{"127.0.0.1", "127.0.0.2", "[::1]"}
+	for _, plain := range []bool{false, true} {
+		var listeners []Listener
+		for _, ip := range ips {
+			listeners = append(listeners, everyListener(ip)...)
+		}
+		o := testOptions(listeners...)
+		o.UDP.Plain = plain
+		s := serve(t, o)
+		for _, tr := range transports {
+			addrs := s.Addrs(tr)
+			if len(addrs) != len(ips) {
+				t.Fatalf("%v: listens on %v", tr, addrs)
+			}
+			for _, at := range addrs {
+				c := dialAt(t, at, tr)
+				c.wantEcho(echo(t, "127.0.0.1:0"))
+			}
+		}
+	}
+}
+
+// wantEcho allocates, and sends through a channel to a peer that echoes.
+func (c *client) wantEcho(peer netip.AddrPort) {
+	c.t.Helper()
+	c.allocate(1)
+	c.bind(0x4000, peer)
+	data := payload(50)
+	c.write(c.channelData(0x4000, data))
+	c.wantChannelData(0x4000, data)
+}
+
 // Answers leave from the address that was asked, also on a wildcard socket.
 func TestWildcardAnswersFromTheAddressAsked(t *testing.T) {
 	for _, plain := range []bool{false, true} {

@@ -201,6 +201,50 @@ func TestChannelExpires(t *testing.T) {
 	})
 }
 
+func TestNonceGoesStale(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.overUDP()
+		c.request(stun.MethodRefresh) // fetches the nonce
+		w.endsAfter(600*time.Second, "a nonce", func() bool { return code(c.request(stun.MethodRefresh)) == 437 })
+		if n := code(c.request(stun.MethodRefresh)); n != 438 {
+			t.Errorf("a stale nonce is answered %d, want 438", n)
+		}
+	})
+}
+
+func TestReservedPortIsGivenBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		relayed := w.overUDP().allocate(1, raw(stun.AttrEvenPort, 0x80))
+		w.endsAfter(30*time.Second, "a reserved port", func() bool {
+			p, err := w.net.ListenPacket(netip.AddrPortFrom(relayed.Addr(), relayed.Port()+1))
+			if err == nil {
+				p.Close()
+			}
+			return err != nil
+		})
+		if !w.alive() {
+			t.Error("the allocation went with it")
+		}
+	})
+}
+
+func TestPortsRest(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := w.srv.policy
+		p.MinPort, p.MaxPort, p.PortRest = 50001, 50001, 2*time.Minute
+		w.srv.SetPolicy(p)
+		c := w.overUDP()
+		c.allocate(1)
+		c.wantOK(c.request(stun.MethodRefresh, raw(stun.AttrLifetime, 0, 0, 0, 0)))
+		w.endsAfter(2*time.Minute, "the rest of the only port", func() bool {
+			return code(c.request(stun.MethodAllocate, raw(stun.AttrRequestedTransport, 17, 0, 0, 0))) == 508
+		})
+		if !w.alive() {
+			t.Error("the rested port is not given out again")
+		}
+	})
+}
+
 // A frame may come byte by byte, but not for ever.
 func TestSlowFrame(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

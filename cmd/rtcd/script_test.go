@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 //	fetch STATUS URL [HEADER...]    GET (with data=… POST) and want a status; the body is stdout
 //	free VAR                        find a port that nothing has
 //	occupy tcp|udp VAR              hold a port until the script ends
+//	hold tcp|udp PORT               the same for this port, unless somebody has it already
 //	perm FILE MODE                  want a file's permissions
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -39,7 +40,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "await": cmdAwait, "fetch": cmdFetch, "occupy": cmdOccupy, "free": cmdFree, "perm": cmdPerm,
+			"exits": cmdExits, "await": cmdAwait, "fetch": cmdFetch, "occupy": cmdOccupy, "hold": cmdHold, "free": cmdFree, "perm": cmdPerm,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
@@ -131,6 +132,21 @@ func cmdOccupy(ts *testscript.TestScript, _ bool, args []string) {
 	_, port, err := net.SplitHostPort(addr.String())
 	ts.Check(err)
 	ts.Setenv(args[1], port)
+}
+
+func cmdHold(ts *testscript.TestScript, _ bool, args []string) {
+	var held io.Closer
+	var err error
+	if args[0] == "udp" {
+		held, err = net.ListenPacket("udp", ":"+args[1])
+	} else {
+		held, err = net.Listen("tcp", ":"+args[1])
+	}
+	if err == nil {
+		ts.Defer(func() { held.Close() })
+	} else if !isTaken(err) {
+		ts.Fatalf("%v", err)
+	}
 }
 
 func cmdFree(ts *testscript.TestScript, _ bool, args []string) {
