@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"rtcd/machine":          {},
 	"rtcd/ports":            {},
 	"rtcd/probe":            {},
+	"rtcd/portmap":          {},
 	"rtcd/signaling":        {"rtcd/creds"},
 
 	"rtcd/turnsrv":       {"rtcd/creds", "rtcd/turnsrv/relay", "rtcd/turnsrv/udp"},

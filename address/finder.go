@@ -342,9 +342,11 @@ func family(claims []Claim, is4 bool) []Claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return c.Addr.Is4() != is4 })
 }
 
-// Find decides once, after asking whom the wish allows.
-func Find(ctx context.Context, w Wish, o Options) Decision {
+// Find decides once, after asking whom the wish allows. What is known already may be
+// given.
+func Find(ctx context.Context, w Wish, o Options, known ...Claim) Decision {
 	f := NewFinder(o)
+	f.facts.Claims = known
 	f.Use(f.Try(ctx, w))
 	f.Look(ctx, false)
 	return f.Decision()

@@ -52,7 +52,8 @@ type adminStatus struct {
 	Addresses   []adminAddress `json:"addresses"`
 	Degraded    string         `json:"degraded,omitempty"`
 	Discovery   *adminAsked    `json:"discovery,omitempty"` // what others say of the address, where they are asked
-	Notes       []string       `json:"notes,omitempty"`     // on the addresses
+	PortMapping *adminMapping  `json:"port_mapping,omitempty"`
+	Notes       []string       `json:"notes,omitempty"` // on the addresses
 	TLS         config.TLSMode `json:"tls"`
 	Expires     *time.Time     `json:"certificate_expires,omitempty"`
 	Allocations int            `json:"allocations"`
@@ -178,7 +179,7 @@ func (a *app) status() adminStatus {
 	if a.degraded != nil {
 		s.Degraded = a.degraded.Error()
 	}
-	s.Notes, s.Discovery = a.notes, a.asked()
+	s.Notes, s.Discovery, s.PortMapping = a.notes, a.asked(), a.mapping()
 	return s
 }
 

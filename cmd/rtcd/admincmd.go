@@ -215,6 +215,14 @@ func printStatus(w io.Writer, s adminStatus) {
 			row("asked", "%s", reason)
 		}
 	}
+	if m := s.PortMapping; m != nil && m.Router != "" {
+		row("router", "%s has %s and forwards %d ports", m.Router, m.External, len(m.Mapped))
+		for _, reason := range m.Refused {
+			row("refused", "%s", reason)
+		}
+	} else if m != nil {
+		row("router", "none forwards our ports: %s", m.Problem)
+	}
 	for _, n := range s.Notes {
 		row("note", "%s", n)
 	}

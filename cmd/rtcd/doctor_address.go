@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"rtcd/address"
+	"rtcd/config"
+	"rtcd/portmap"
 	"rtcd/probe"
 )
 
 func (d *doctor) examineAddresses(ctx context.Context) {
-	found := address.Find(ctx, wishOf(d.config), address.Options{})
+	found := address.Find(ctx, wishOf(d.config), address.Options{}, d.examineRouter(ctx)...)
 	if found.Err != nil {
 		d.row(fail, "address", found.Err.Error(), "set turn.external_ip to the public address")
 		return
@@ -45,6 +47,27 @@ func (d *doctor) examineAddresses(ctx context.Context) {
 		d.row(warn, "address", n, "set turn.external_ip to the public address")
 	}
 	d.examineDomain(ctx)
+}
+
+// examineRouter asks the router that is to forward our ports, if any, for its own
+// address.
+func (d *doctor) examineRouter(ctx context.Context) []address.Claim {
+	if d.config.Turn.PortMapping != config.PortMappingAuto {
+		return nil
+	}
+	const remedy = "switch on NAT-PMP or UPnP in the router, or forward the ports by hand (rtcd ports) and set turn.port_mapping: off"
+	router, err := portmap.Find(ctx)
+	if err != nil {
+		d.row(warn, "router", "none forwards our ports: "+err.Error(), remedy)
+		return nil
+	}
+	external, err := router.External(ctx)
+	if err != nil {
+		d.row(warn, "router", fmt.Sprintf("%s: %s", router.Name(), err), remedy)
+		return nil
+	}
+	d.row(ok, "router", fmt.Sprintf("%s has %s", router.Name(), external), "")
+	return []address.Claim{{Source: address.Gateway, By: router.Name(), Addr: external}}
 }
 
 // examineDomain compares what the domain resolves to with the addresses.

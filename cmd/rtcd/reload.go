@@ -156,6 +156,7 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 		a.noteLocked(d.Notes)
 	}
 	a.setExternals(found, degraded, renew)
+	a.mapper.Set(a.mappedPorts())
 	return changes
 }
 

@@ -21,6 +21,7 @@ import (
 	"rtcd/address"
 	"rtcd/config"
 	"rtcd/creds"
+	"rtcd/portmap"
 	"rtcd/signaling"
 	"rtcd/turnsrv"
 	"rtcd/turnsrv/relay"
@@ -79,6 +80,7 @@ type app struct {
 	setup
 	registry *prometheus.Registry
 	finder   *address.Finder
+	mapper   *portmap.Mapper
 	reloads  reloads
 	issued   *prometheus.CounterVec // credentials, by shape
 
@@ -114,7 +116,7 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if from.dropped == nil {
 		from.dropped = new(atomic.Uint64)
 	}
-	a := &app{setup: from, registry: newRegistry(), issued: newIssued(), events: newEventLog(log, from.dropped), pages: web.Handler(web.Options{})}
+	a := &app{setup: from, registry: newRegistry(), issued: newIssued(), events: newEventLog(log, from.dropped), mapper: portmap.New(portmap.Options{Log: log}), pages: web.Handler(web.Options{})}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -288,6 +290,7 @@ func (a *app) listenHTTP() error {
 		return err
 	}
 	a.turn.SetPolicy(a.policy())
+	a.mapper.Set(a.mappedPorts())
 	a.registry.MustRegister(nodeState{a})
 	return nil
 }
@@ -459,6 +462,6 @@ func (a *app) runTurn(ctx context.Context) error {
 // services is all that runs while the process does.
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
-		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses,
+		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses, a.runMapper,
 	}
 }
