@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"rtcd/address":          {},
 	"rtcd/config":           {},
 	"rtcd/creds":            {},
+	"rtcd/integrate":        {},
 	"rtcd/internal/leak":    {},
 	"rtcd/internal/testnet": {},
 	"rtcd/machine":          {},

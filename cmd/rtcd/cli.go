@@ -74,7 +74,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.AddCommand(
 		serveCommand(), initCommand(), checkCommand(), configCommand(),
 		credentialsCommand(), tokenCommand(), probeCommand(), versionCommand(),
-		portsCommand(),
+		portsCommand(), integrateCommand(),
 	)
 	root.AddCommand(adminCommands()...)
 	return root

@@ -74,3 +74,13 @@ func rtcd(t *testing.T, config string, args ...string) string {
 	}
 	return out.String()
 }
+
+// rtcdFails runs a command that has to fail and returns what it says.
+func rtcdFails(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+	if err == nil {
+		t.Fatalf("rtcd %s: does not fail", strings.Join(args, " "))
+	}
+	return string(out)
+}
