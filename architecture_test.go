@@ -32,6 +32,9 @@ var mayImport = map[string][]string{
 	"rtcd/portmap":          {},
 	"rtcd/signaling":        {"rtcd/creds"},
 
+	"rtcd/internal/pulse":      {},
+	"rtcd/internal/supervisor": {},
+
 	"rtcd/turnsrv":       {"rtcd/creds", "rtcd/turnsrv/relay", "rtcd/turnsrv/udp"},
 	"rtcd/turnsrv/relay": {},
 	"rtcd/turnsrv/udp":   {},

@@ -67,6 +67,7 @@ func Load(in Input) (*Loaded, error) {
 	l.fields = Fields(&l.Config)
 	l.applyFile()
 	l.applyEnviron(in.Environ)
+	l.credentials = variable(in.Environ, "CREDENTIALS_DIRECTORY")
 	for _, s := range in.Flags {
 		l.applyText("--set "+s.Path, s.Path, s.Text)
 	}
@@ -89,6 +90,17 @@ type loader struct {
 	broken map[string]bool // paths that already have a fault
 
 	secretLines map[int]bool // lines of the file with a secret on them
+	credentials string       // directory of what the service manager hands over; "" = none
+}
+
+// variable is the value of an environment variable, "" if it is not set.
+func variable(environ []string, name string) (value string) {
+	for _, e := range environ {
+		if n, v, _ := strings.Cut(e, "="); n == name {
+			value = v
+		}
+	}
+	return value
 }
 
 func (l *loader) field(path string) (Field, bool) {

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +27,9 @@ func (c *Config) secretFiles() []struct {
 }
 
 // readSecretFiles fills in the secrets that are kept in files. A file without a
-// secret is a fault: falling back to another secret would hide the mistake.
+// secret is a fault: falling back to another secret would hide the mistake. A file that
+// only root may read is taken from the service manager, which was told to hand over a
+// copy under the same name (systemd's LoadCredential=).
 func (l *loader) readSecretFiles() {
 	for _, s := range l.secretFiles() {
 		if s.file == "" {
@@ -37,13 +41,22 @@ func (l *loader) readSecretFiles() {
 		}
 		name := l.Resolve(s.filePath, s.file)
 		secrets, err := ReadSecrets(name)
+		handed := ""
+		if errors.Is(err, fs.ErrPermission) && l.credentials != "" {
+			handed = filepath.Join(l.credentials, filepath.Base(name))
+			if list, e := ReadSecrets(handed); e == nil {
+				secrets, err, name = list, nil, handed
+			}
+		}
 		if err != nil {
 			l.fault(s.filePath, "%s", err)
 			continue
 		}
 		*s.list = secrets
 		l.From[s.path] = Provenance{Source: name}
-		l.warnOpenFile(name)
+		if name != handed { // whose modes are the manager's
+			l.warnOpenFile(name)
+		}
 	}
 	if l.File != "" && len(l.data) > 0 && l.holdsSecret() {
 		l.warnOpenFile(l.File)
@@ -54,7 +67,7 @@ func (l *loader) readSecretFiles() {
 func (l *Loaded) SecretFiles() (names []string) {
 	for _, s := range l.secretFiles() {
 		if s.file != "" {
-			names = append(names, l.Resolve(s.filePath, s.file))
+			names = append(names, l.From[s.path].Source)
 		}
 	}
 	return names

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"rtcd/internal/supervisor"
 )
 
 // adminRoutes is the admin endpoint. It is for programs on this machine: requests
@@ -22,7 +24,11 @@ func adminRoutes(a *app, token string) http.Handler {
 		w.WriteHeader(status)
 		w.Write([]byte(line + "\n"))
 	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if err := supervisor.Pass(r.Context(), pulseLimit, a.pulse()); err != nil {
+			text(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
 		text(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

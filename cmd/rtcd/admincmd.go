@@ -79,6 +79,9 @@ func (f *adminFlags) target() (config.Address, error) {
 		}
 		return a, nil
 	}
+	if socket := runtimeSocket(); socket != "" && f.file == "" {
+		return socket, nil
+	}
 	c, err := f.load()
 	if err != nil {
 		return "", err
@@ -99,23 +102,15 @@ func (f *adminFlags) call(ctx context.Context, method, path string, in, out any)
 	if err != nil {
 		return err
 	}
-	network, address := "tcp", string(target)
 	tokens := []string{""}
-	if file, unix := target.Unix(); unix {
-		network, address = "unix", file
-	} else if method != http.MethodGet {
+	if _, unix := target.Unix(); !unix && method != http.MethodGet {
 		if tokens, err = f.tokens(); err != nil {
 			return err
 		}
 	}
-	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-	}}
+	client := adminClient(target)
 	for _, token := range tokens {
-		answer, err := ask(ctx, &client, method, path, token, body)
+		answer, err := ask(ctx, client, method, path, token, body)
 		if err != nil {
 			return fmt.Errorf("no rtcd answers at %s: %w", target, err)
 		}
@@ -126,6 +121,20 @@ func (f *adminFlags) call(ctx context.Context, method, path string, in, out any)
 	}
 	return errors.New("the admin token does not match or cannot be read; give --token-file, run as the user " +
 		"of rtcd, or use a unix socket (listen.admin: unix:/run/rtcd/admin.sock)")
+}
+
+// adminClient is for requests to one admin endpoint, each on a connection of its own.
+func adminClient(target config.Address) *http.Client {
+	network, address := "tcp", string(target)
+	if file, unix := target.Unix(); unix {
+		network, address = "unix", file
+	}
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}}
 }
 
 // ask sends one request; its error is the reason only.

@@ -18,6 +18,7 @@ func checkCommand() *cobra.Command {
 	var flags configFlags
 	var asJSON bool
 	var ntp string
+	var running vitals
 	cmd := &cobra.Command{
 		Use:     "check",
 		Aliases: []string{"doctor"},
@@ -29,6 +30,9 @@ func checkCommand() *cobra.Command {
 			"\"remedy\"}]}.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if running.asked() {
+				return running.report(cmd, flags)
+			}
 			d := &doctor{flags: flags, senses: ownSenses(), ntp: ntp}
 			d.examine(cmd.Context())
 			var err error
@@ -46,6 +50,7 @@ func checkCommand() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&ntp, "ntp", "", "compare the clock with this time `server`")
+	running.add(cmd)
 	return cmd
 }
 

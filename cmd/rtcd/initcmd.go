@@ -6,7 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +20,10 @@ func initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a commented config.yaml and secrets; never overwrites",
-		Args:  noArgs,
+		Long: "Write a commented config.yaml and the secrets that it names. Nothing is overwritten: secrets that\n" +
+			"are there are kept, and with a config.yaml nothing is done. Where the user rtcd is known, as it is to the\n" +
+			"Debian package, it gets the secrets, so that the service reads them, and their changes.",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return initialize(cmd.OutOrStdout(), domain, dir)
 		},
@@ -32,7 +37,8 @@ func initCommand() *cobra.Command {
 	return cmd
 }
 
-// initialize writes config.yaml and two secrets, or nothing if one of them is there.
+// initialize writes config.yaml and those of its secrets that are not there, or nothing
+// if config.yaml is there.
 func initialize(out io.Writer, domain, dir string) error {
 	sample := config.Sample{
 		Domain: domain, HTTP: config.ExampleSample.HTTP,
@@ -55,18 +61,16 @@ func initialize(out io.Writer, domain, dir string) error {
 		mode fs.FileMode
 	}{
 		{"config.yaml", config.Example(sample), 0o644},
-		{turnSecretFile, []byte(newSecret() + "\n"), 0o600},
-		{tokenSecretFile, []byte(newSecret() + "\n"), 0o600},
+		{turnSecretFile, []byte(newSecret() + "\n"), secretMode},
+		{tokenSecretFile, []byte(newSecret() + "\n"), secretMode},
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, f := range files {
-		if _, err := os.Lstat(filepath.Join(dir, f.name)); err == nil {
-			return fmt.Errorf("%s is there already; nothing was written", filepath.Join(dir, f.name))
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if _, err := os.Lstat(filepath.Join(dir, files[0].name)); err == nil {
+		return fmt.Errorf("%s is there already; nothing was written", filepath.Join(dir, files[0].name))
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	// Wrong input must not leave files behind.
 	if err := checkSample(domain); err != nil {
@@ -74,10 +78,18 @@ func initialize(out io.Writer, domain, dir string) error {
 	}
 	for _, f := range files {
 		path := filepath.Join(dir, f.name)
-		if err := writeNew(path, f.data, f.mode); err != nil {
+		err := writeNew(path, f.data, f.mode)
+		switch {
+		case errors.Is(err, fs.ErrExist) && f.mode == secretMode:
+			fmt.Fprintf(out, "kept %s\n", path)
+			continue
+		case err != nil:
 			return err
 		}
 		fmt.Fprintf(out, "wrote %s\n", path)
+		if f.mode == secretMode {
+			giveToService(out, path)
+		}
 	}
 	path := filepath.Join(dir, "config.yaml")
 	if sample.CertFile != "" {
@@ -86,6 +98,32 @@ func initialize(out io.Writer, domain, dir string) error {
 	}
 	fmt.Fprintf(out, "\nNext:\n  rtcd check --config %s\n  rtcd serve --config %s\n", path, path)
 	return nil
+}
+
+// secretMode is that of files with a secret.
+const secretMode fs.FileMode = 0o600
+
+// serviceUser is whom the systemd unit runs as.
+const serviceUser = "rtcd"
+
+// giveToService makes the service the owner of a secret, where root sets up a machine that
+// has one. Without, the unit hands over a copy.
+func giveToService(out io.Writer, path string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	u, err := user.Lookup(serviceUser)
+	if err != nil {
+		return
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err1, err2); err != nil {
+		return // no numbers, no owners
+	}
+	if err := os.Lchown(path, uid, gid); err != nil {
+		fmt.Fprintf(out, "%s stays root's: %v\n", path, err)
+	}
 }
 
 // checkSample refuses what config would refuse.

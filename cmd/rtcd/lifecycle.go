@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -10,10 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
 	"rtcd/config"
+	"rtcd/internal/supervisor"
 )
 
 // drainer is what the lifecycle needs of the relay; *turnsrv.Server is one.
@@ -36,6 +37,7 @@ type lifecycle struct {
 	turn   drainer
 	log    *slog.Logger
 	hangup func(context.Context) // what SIGHUP does; nil = nothing
+	status func() string         // what runs, in a line for the service manager; nil = nothing
 	asked  chan struct{}         // for a drain, by the admin endpoint
 
 	draining atomic.Bool // what /readyz tells
@@ -91,8 +93,17 @@ func (l *lifecycle) runWith(signals <-chan os.Signal, services ...func(context.C
 		l.wait(ctx, signals)
 		return nil
 	})
-	daemon.SdNotify(false, daemon.SdNotifyReady)
+	l.ready()
 	return group.Wait()
+}
+
+// ready tells the service manager that everything is served.
+func (l *lifecycle) ready() {
+	line := ""
+	if l.status != nil {
+		line = l.status()
+	}
+	supervisor.Ready(line)
 }
 
 // wait returns when it is time to end.
@@ -108,7 +119,7 @@ func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
 			case s == syscall.SIGTERM:
 				drain = true
 			case s != syscall.SIGHUP:
-				daemon.SdNotify(false, daemon.SdNotifyStopping)
+				supervisor.Stopping("ending at once")
 				l.log.Info("ending at once", "signal", s.String())
 				return
 			case l.hangup != nil:
@@ -116,7 +127,7 @@ func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
 			}
 		}
 	}
-	daemon.SdNotify(false, daemon.SdNotifyStopping)
+	supervisor.Stopping("draining")
 	l.drain(ctx, signals)
 }
 
@@ -138,7 +149,12 @@ func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for l.turn.Len() > least {
+	report := time.NewTicker(reportEvery)
+	defer report.Stop()
+	for first := true; l.turn.Len() > least; first = false {
+		if first {
+			l.reportDrain()
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -151,8 +167,20 @@ func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
 		case <-late:
 			l.log.Warn("allocations are cut off at the end of the drain", "allocations", l.turn.Len())
 			return
+		case <-report.C:
+			l.reportDrain()
 		case <-tick.C:
 		}
 	}
 	l.log.Info("drained")
+}
+
+// reportEvery is how often a drain tells the service manager that it goes on.
+const reportEvery = 30 * time.Second
+
+// reportDrain has the service manager wait, however short its own limit: a drain has one
+// in drain.timeout.
+func (l *lifecycle) reportDrain() {
+	supervisor.More(2 * reportEvery)
+	supervisor.Status(fmt.Sprintf("draining, %d allocations are left", l.turn.Len()))
 }

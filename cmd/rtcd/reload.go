@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rtcd/address"
 	"rtcd/config"
+	"rtcd/internal/supervisor"
 )
 
 // errRestart is why a reload is refused: keys that a running process cannot take anew.
@@ -31,8 +31,8 @@ func (e errRestart) Error() string {
 // reload takes the configuration anew, all of it or nothing, and returns what has
 // changed. Nothing that is under way is dropped. The outcome is logged.
 func (a *app) reload(ctx context.Context) ([]config.Change, error) {
-	daemon.SdNotify(false, daemon.SdNotifyReloading)
-	defer daemon.SdNotify(false, daemon.SdNotifyReady)
+	supervisor.Reloading()
+	defer a.life.ready()
 	return a.take(ctx, nil, true)
 }
 

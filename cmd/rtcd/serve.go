@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"rtcd/address"
 	"rtcd/config"
 	"rtcd/creds"
+	"rtcd/internal/supervisor"
 	"rtcd/portmap"
 	"rtcd/signaling"
 	"rtcd/turnsrv"
@@ -279,6 +281,7 @@ func (a *app) listenHTTP() error {
 		return err
 	}
 	a.life = newLifecycle(a.dialects, a.turn, a.log, a.hangup)
+	a.life.status = a.statusLine
 	a.life.set(c.Drain)
 	token, err := adminToken()
 	if err != nil {
@@ -288,6 +291,11 @@ func (a *app) listenHTTP() error {
 	a.admin.server.WriteTimeout = 0 // profiles take as long as they are asked to
 	if err := a.admin.listen(c.Listen.Admin, nil, a.nextFree("listen.admin")); err != nil {
 		return err
+	}
+	if socket := runtimeSocket(); socket != "" && !slices.Contains(c.Listen.Admin, socket) {
+		if err := a.admin.listen([]config.Address{socket}, nil, false); err != nil {
+			return err
+		}
 	}
 	a.turn.SetPolicy(a.policy())
 	a.mapper.Set(a.mappedPorts())
@@ -395,8 +403,8 @@ func (a *app) welcome(out io.Writer) {
 		fmt.Fprintf(out, "  relay  %s\n", u)
 	}
 	a.welcomeAddresses(out)
-	for _, l := range a.admin.listeners {
-		fmt.Fprintf(out, "  admin  http://%s/metrics\n", l.Addr())
+	for _, at := range a.admin.addrs() {
+		fmt.Fprintf(out, "  admin  http://%s/metrics\n", at)
 	}
 	fmt.Fprintln(out, "\nStop it with Ctrl-C. For a server of your own: rtcd init --domain your.name")
 }
@@ -463,5 +471,6 @@ func (a *app) runTurn(ctx context.Context) error {
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
 		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses, a.runMapper,
+		(&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run,
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -101,14 +102,15 @@ func adminToken() (string, error) {
 	return token[0], nil
 }
 
-// credential is a file that systemd's LoadCredential= put there, or "".
+// credential is a file that systemd's LoadCredential= put there, or "". A blank one is the
+// unit's word for none.
 func credential(name string) string {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
 		return ""
 	}
 	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
+	if data, err := os.ReadFile(path); err != nil || len(bytes.TrimSpace(data)) == 0 {
 		return ""
 	}
 	return path
