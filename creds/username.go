@@ -3,6 +3,7 @@ package creds
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -91,6 +92,35 @@ const (
 	// directions together: enough for a measurement of a few seconds.
 	CheckBytes = 64 << 20
 )
+
+// prefixTraced marks the credentials of a check that the bearer of a join token runs:
+// they reach what the bearer's others do.
+const prefixTraced = "t." + PrefixCheck
+
+// UserOfCheck is the user part of the nth credential of a check. Restricted ones reach this server's relayed addresses only.
+func UserOfCheck(id string, n int, restricted bool) string {
+	if restricted {
+		return fmt.Sprintf("%s%s.%d", PrefixCheck, id, n)
+	}
+	return fmt.Sprintf("%s%s.%d", prefixTraced, id, n)
+}
+
+// CheckOf tells whose check a user part belongs to, and which of its credentials it is;
+// id is "" for every other user.
+func CheckOf(user string) (id string, n int) {
+	rest, ok := strings.CutPrefix(user, prefixTraced)
+	if !ok {
+		if rest, ok = strings.CutPrefix(user, PrefixCheck); !ok {
+			return "", 0
+		}
+	}
+	id, number, ok := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil || n < 0 {
+		return "", 0
+	}
+	return id, n
+}
 
 // Restricted tells what the user part of a username confines its owner to:
 // relay-to-relay traffic, and maxBytes per allocation (0 = no cap).

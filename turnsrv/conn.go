@@ -81,26 +81,34 @@ func (c *conn) serve() {
 		c.srv.do(func(r *round) { r.srv.table.ClientGone(r.time(), c.client, &r.batch) })
 	}()
 	c.lastFrame = c.accepted
-	if err := c.handshake(); err != nil {
+	err := c.handshake()
+	if _, secure := c.nc.(handshaker); secure {
+		c.traceHandshake(err)
+	}
+	if err != nil {
 		c.srv.ends.count(errHandshake)
 		c.srv.sampled.debug("handshake failed", "transport", c.client.Transport.String(), "client", c.client.Addr, "error", err)
 		return
 	}
 	// The connection owns its writer; close ends it.
 	writer.Go(c.write)
-	var err error
 	if c.client.Transport.Stream() {
 		err = c.readStream()
 	} else {
 		err = c.readMessages()
 	}
-	c.srv.ends.count(err)
+	if label := c.srv.ends.count(err); label != "" {
+		c.srv.traceConn(relay.TraceEnded, c.client.Transport, c.raw.RemoteAddr(), c.raw.LocalAddr(), label, "")
+	}
 }
+
+// handshaker is a connection of TLS or DTLS.
+type handshaker interface{ HandshakeContext(context.Context) error }
 
 // handshake does that of TLS or DTLS, within the time that a client has to
 // authenticate.
 func (c *conn) handshake() error {
-	h, ok := c.nc.(interface{ HandshakeContext(context.Context) error })
+	h, ok := c.nc.(handshaker)
 	if !ok {
 		return nil
 	}
@@ -412,6 +420,7 @@ func writeEach(w io.Writer, queue []byte, ends []int) error {
 // leave in one call.
 type cork struct {
 	net.Conn
+	name string // of the server, as the client's hello has it; the reader's
 
 	mu   sync.Mutex // guards all below; TLS also writes while it reads
 	held bool

@@ -37,11 +37,13 @@ var endLabels = [...]struct {
 // ended are not in it.
 type ends [len(endLabels)]atomic.Uint64
 
-func (e *ends) count(err error) {
+// count counts an end and returns its label, "" for one that is not ours.
+func (e *ends) count(err error) (label string) {
 	for i := range endLabels {
 		if errors.Is(err, endLabels[i].err) {
 			e[i].Add(1)
-			return
+			return endLabels[i].label
 		}
 	}
+	return ""
 }

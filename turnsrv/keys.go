@@ -10,6 +10,18 @@ import (
 // Credentials lets the TURN REST credentials of k in.
 func Credentials(k *creds.Keys) relay.Keys { return restKeys{k} }
 
+// ownKeys exempts the server's own user from the quotas.
+type ownKeys struct {
+	relay.Keys
+	own string
+}
+
+func (k ownKeys) Lookup(username string, unix int64) relay.Login {
+	l := k.Keys.Lookup(username, unix)
+	l.Exempt = k.own != "" && l.User == k.own
+	return l
+}
+
 type restKeys struct{ keys *creds.Keys }
 
 func (r restKeys) Lookup(username string, unix int64) relay.Login {
@@ -26,6 +38,8 @@ func (r restKeys) Lookup(username string, unix int64) relay.Login {
 	default:
 		out.Verdict = relay.Revoked
 	}
+	id, _ := creds.CheckOf(l.User)
+	out.Traced = id != ""
 	out.RelayOnly, out.MaxBytes = creds.Restricted(l.User)
 	return out
 }

@@ -85,7 +85,7 @@ func (s *Server) bind(l Listener, a netip.AddrPort) error {
 			s.sampled.warn("cannot accept a connection", "listener", addr.String(), "error", err)
 		})
 		if l.Transport == relay.TLS {
-			sl.tls = atLeastTLS12(l.TLS)
+			sl.tls = namesServer(atLeastTLS12(l.TLS))
 		}
 		s.streams = append(s.streams, sl)
 	}
@@ -168,9 +168,11 @@ func (s *Server) admit(t relay.Transport, nc net.Conn, make func() *conn) {
 	ip, gate := addrPort(nc.RemoteAddr()).Addr(), s.gate(t)
 	if why := gate.enter(ip); why != "" {
 		s.countRefused(why)
+		s.traceConn(relay.TraceSilenced, t, nc.RemoteAddr(), nc.LocalAddr(), why, "")
 		nc.Close()
 		return
 	}
+	s.traceConn(relay.TraceConnected, t, nc.RemoteAddr(), nc.LocalAddr(), "", "")
 	c := make()
 	if !s.keepConn(c) {
 		gate.leave(ip, false)

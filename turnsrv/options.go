@@ -24,9 +24,17 @@ type Options struct {
 	Limits    Limits
 	Logger    *slog.Logger // default slog.Default()
 
+	// Own is the user part of the server's own credentials, for tests of itself: no quota
+	// counts its allocations and OnEvent does not hear of them. "" means there is none.
+	Own string
+
 	// OnEvent is told each step in the life of an allocation. It is called on the
 	// goroutine that relays: it must not block nor call the Server.
 	OnEvent func(relay.Event)
+
+	// OnTrace is told what happens to clients that are being checked: see Server.Watch and
+	// relay.Trace. It must not block nor call the Server; many goroutines call it.
+	OnTrace func(relay.Trace)
 
 	// UDP says how datagrams are read and written.
 	UDP udp.Options

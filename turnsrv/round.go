@@ -24,7 +24,7 @@ type round struct {
 	client relay.Client // scratch: the sender of the current datagram
 	woken  []*conn      // connections that got something to write
 
-	opened, told int // how many of batch.Opens and batch.Events have been seen to
+	opened, told, traced int // how many of batch.Opens, Events and Traces have been seen to
 }
 
 // time returns the time of the batch, which is that of its first packet.
@@ -88,6 +88,10 @@ func (r *round) finish() {
 		r.told++
 		r.srv.tell(r.batch.Events[r.told-1])
 	}
+	for r.traced < len(r.batch.Traces) {
+		r.traced++
+		r.srv.trace(r.batch.Traces[r.traced-1])
+	}
 }
 
 // forget empties the batch for the next one.
@@ -95,7 +99,7 @@ func (r *round) forget() {
 	r.totals.Add(&r.batch.Counts)
 	r.batch.Reset()
 	r.timed = false
-	r.opened, r.told = 0, 0
+	r.opened, r.told, r.traced = 0, 0, 0
 }
 
 // Recovered implements udp.Handler: a panic costs what the batch was still to send.

@@ -71,7 +71,7 @@ func New(o Options) (*Server, error) {
 		conns:   map[*conn]struct{}{}, lives: newLives(),
 	}
 	s.table, err = relay.NewTable(relay.Options{
-		Realm: o.Realm, Keys: o.Keys, NonceKey: o.NonceKey, Policy: o.Policy,
+		Realm: o.Realm, Keys: ownKeys{o.Keys, o.Own}, NonceKey: o.NonceKey, Policy: o.Policy,
 	})
 	if err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func (s *Server) tell(e relay.Event) {
 	if e.Kind == relay.Closed {
 		s.lives.ended(s.now(), &e)
 	}
-	if s.opt.OnEvent != nil {
+	if s.opt.OnEvent != nil && (s.opt.Own == "" || e.Info.User != s.opt.Own) {
 		s.opt.OnEvent(e)
 	}
 }

@@ -74,19 +74,14 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 		t.refuse(r, code)
 		return
 	}
-	limits := p.limitsOf(r.login.User)
-	used, ok := QuotaPace, t.mayCreate(r, limits)
-	if ok {
-		used, ok = t.quota.take(*limits, r.login.User, r.client.Addr.Addr())
-	}
-	if !ok {
+	if used, ok := t.place(r); !ok {
 		r.batch.Counts.came(used)
-		t.refuse(r, 486)
+		t.refuseWhy(r, 486, used.label(), netip.AddrPort{})
 		return
 	}
 	a = &allocation{
 		id: t.lastID.Add(1), client: r.client.keep(), username: r.username, user: r.login.User, password: r.password,
-		relayOnly: r.login.RelayOnly, icmp: r.msg.has(stun.AttrDontFragment), maxBytes: r.login.MaxBytes, created: r.now.Mono, txID: r.msg.id, heapIndex: -1,
+		relayOnly: r.login.RelayOnly, traced: r.login.Traced, exempt: r.login.Exempt, icmp: r.msg.has(stun.AttrDontFragment), maxBytes: r.login.MaxBytes, created: r.now.Mono, txID: r.msg.id, heapIndex: -1,
 	}
 	a.view.Store(&view{})
 	if a.client.conn != nil {
@@ -95,6 +90,9 @@ func (t *Table) handleAllocate(r *request, a *allocation) {
 		t.clients.store(a.client.key(), a)
 	}
 	t.lifetimes.set(a, r.now.Mono+pendingLook)
+	if a.traced {
+		t.traced.add(a)
+	}
 
 	pend := &pending{request: r.detach(a.client), alloc: a, lifetime: w.lifetime, parity: w.parity, missing: half}
 	if w.token != nil {
@@ -121,6 +119,18 @@ func (t *Table) spread(ips []RelayIP) []RelayIP {
 	}
 	first := uniform(t.rand, len(ips))
 	return slices.Concat(ips[first:], ips[:first])
+}
+
+// place takes a place for a new allocation, or says which limit stands against it.
+func (t *Table) place(r *request) (used Outcome, ok bool) {
+	limits := r.policy.limitsOf(r.login.User)
+	switch {
+	case r.login.Exempt:
+		return 0, true
+	case !t.mayCreate(r, limits):
+		return QuotaPace, false
+	}
+	return t.quota.take(*limits, r.login.User, r.client.Addr.Addr())
 }
 
 // mayCreate bounds how fast an address makes allocations: ports rest after use, so
@@ -172,9 +182,10 @@ func (r *request) granted(a *allocation) {
 func (t *Table) refuseDraining(r *request) {
 	alt := r.policy.Alternate
 	if !alt.IsValid() || familyOf(alt.Addr()) != familyOf(r.client.Addr.Addr()) {
-		t.refuse(r, 508)
+		t.refuseWhy(r, 508, WhyDraining, netip.AddrPort{})
 		return
 	}
+	t.trace(r, TraceRefused, 300, WhyDraining, netip.AddrPort{})
 	r.answer(appendPlainAddress(r.errorMessage(300), stun.AttrAlternateServer, alt), 300)
 }
 
@@ -355,7 +366,7 @@ func (t *Table) fail(now Now, p *pending, code int, b *Batch) {
 	}
 	t.closeLocked(now, p.alloc, "", b)
 	p.request.now, p.request.batch = now, b
-	t.refuse(&p.request, code)
+	t.refuseWhy(&p.request, code, WhyPorts, netip.AddrPort{})
 }
 
 // discard gives the sockets of a pending Allocate back whose client has gone.
@@ -376,6 +387,7 @@ func (t *Table) commit(now Now, p *pending, b *Batch) {
 		t.discard(now, p, b)
 		t.closeLocked(now, a, "", b)
 		b.Counts.came(AuthRevoked)
+		t.trace(r, TraceRefused, 401, WhyRevoked, netip.AddrPort{})
 		t.challenge(r, 401, allFeatures)
 		return
 	}

@@ -19,6 +19,8 @@ type allocation struct {
 	maxBytes  int64
 	created   time.Duration
 	relayOnly bool
+	traced    bool // its user is
+	exempt    bool // holds no place of a quota
 	icmp      bool // its client is told of ICMP errors
 
 	// Read by the data path without a lock.

@@ -138,6 +138,8 @@ type Login struct {
 	Passwords []string // that it may have, most likely first (secrets rotate)
 	User      string   // for the quota per user; "" means no such quota
 	RelayOnly bool     // only relayed addresses of this server are admitted as peers
+	Traced    bool     // what happens to it is told in Batch.Traces
+	Exempt    bool     // from the quotas of allocations: the server's own user
 	MaxBytes  int64    // application data, both directions together, that one allocation may relay; 0 = unlimited
 }
 

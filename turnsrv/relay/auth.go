@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/pion/stun/v3"
@@ -18,6 +19,7 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 	m := &r.msg
 	if m.mi == 0 && m.mi256 == 0 {
 		if t.maySpeak(r, unauthenticated, r.policy.Limits.Unauthenticated, RateLimited) {
+			t.trace(r, TraceChallenged, 401, "", netip.AddrPort{})
 			t.challenge(r, 401, allFeatures)
 		}
 		return false
@@ -40,18 +42,18 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 	if hasHash {
 		if r.username, ok = t.keys.Username([32]byte(hash)); !ok {
 			r.batch.Counts.came(AuthMalformed)
-			t.refuseLogin(r, allFeatures&^featureUsernameAnonymity)
+			t.refuseLogin(r, WhyUnknown, allFeatures&^featureUsernameAnonymity)
 			return false
 		}
 	}
 	if string(realm) != t.realm {
 		r.batch.Counts.came(AuthWrongRealm)
-		t.refuseLogin(r, allFeatures)
+		t.refuseLogin(r, t.whyRefused(r, string(realm), alg), allFeatures)
 		return false
 	}
 	if !t.verify(r, a, alg) {
 		r.batch.Counts.came(r.login.Verdict.failure())
-		t.refuseLogin(r, allFeatures)
+		t.refuseLogin(r, t.whyRefused(r, string(realm), alg), allFeatures)
 		return false
 	}
 	t.callers.authenticated(r.now.Mono, r.client.Addr.Addr())
@@ -60,6 +62,7 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 	}
 	if !fresh {
 		r.batch.Counts.came(AuthStaleNonce)
+		t.trace(r, TraceRefused, 438, WhyStale, netip.AddrPort{})
 		t.challenge(r, 438, allFeatures)
 		return false
 	}
@@ -70,12 +73,14 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 // too many is not answered over UDP, where clients ask again; a connection, where
 // nobody would, is to be closed. Good credentials never come here, whatever others
 // behind the same NAT have tried.
-func (t *Table) refuseLogin(r *request, features byte) {
+func (t *Table) refuseLogin(r *request, why string, features byte) {
 	if t.callers.allow(r.now.Mono, r.client.Addr.Addr(), failedLogins, r.policy.Limits.FailedLogins) {
+		t.trace(r, TraceRefused, 401, why, netip.AddrPort{})
 		t.challenge(r, 401, features)
 		return
 	}
 	r.batch.drop(LoginLimited)
+	t.trace(r, TraceSilenced, 0, LoginLimited.String(), netip.AddrPort{})
 	if c := r.client.conn; c != nil && !c.authenticated.Load() {
 		c.expelled.Store(true)
 	}
@@ -91,6 +96,7 @@ func (t *Table) verify(r *request, a *allocation, alg uint16) bool {
 	owner := a != nil && a.username == r.username
 	grace := !r.policy.StrictExpiry && owner && r.now.Mono-a.created < graceAge
 	if owner && (a.expires.Load() == 0 || grace) && t.verifyKey(r, alg, a.password) {
+		r.login.Traced = a.traced
 		return true
 	}
 	r.login = t.keys.Lookup(r.username, r.now.Unix)

@@ -17,6 +17,7 @@ type Batch struct {
 	Opens  []Open    // to carry out, then to be reported by Table.Opened, each once
 	Closes []*Socket // unlink at once; close once no worker or writer can still use the handle
 	Events []Event
+	Traces []Trace // of clients that are being checked; empty for all others
 	Counts Counts
 
 	arena []byte       // what Head slices point into; never moved, only replaced
@@ -31,6 +32,10 @@ func (b *Batch) Reset() {
 	clear(b.Closes)
 	clear(b.Events)
 	b.Sends, b.Opens, b.Closes, b.Events = b.Sends[:0], b.Opens[:0], b.Closes[:0], b.Events[:0]
+	if len(b.Traces) > 0 {
+		clear(b.Traces)
+		b.Traces = b.Traces[:0]
+	}
 	b.Counts.reset()
 	b.arena = b.arena[:0]
 	b.msg.Raw = nil

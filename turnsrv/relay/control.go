@@ -71,7 +71,7 @@ func (t *Table) handleCreatePermission(r *request, a *allocation) {
 			return
 		}
 		if code := t.judge(r, a, peer, 0); code != 0 {
-			t.refuse(r, code)
+			t.refusePeer(r, a, peer, netip.AddrPortFrom(peer.Addr(), 0), code)
 			return
 		}
 		peers = append(peers, peer.Addr())
@@ -89,6 +89,7 @@ func (t *Table) handleCreatePermission(r *request, a *allocation) {
 	}
 	for _, addr := range peers {
 		t.renew(r.now, v.permission(addr))
+		t.trace(r, TracePermitted, 0, "", netip.AddrPortFrom(addr, 0))
 	}
 	a.view.Store(v)
 	r.answer(r.begin(stun.ClassSuccessResponse), 0)
@@ -129,6 +130,18 @@ func (t *Table) judge(r *request, a *allocation, peer netip.AddrPort, port uint1
 	return 0
 }
 
+// refusePeer answers a request for a peer that judge refuses; asked is what the policy
+// was asked, with a port of 0 where only the address counts.
+func (t *Table) refusePeer(r *request, a *allocation, peer, asked netip.AddrPort, code int) {
+	why := ""
+	if t.traces(r) {
+		if why = WhyFamily; code == 403 {
+			why = r.policy.rule(asked, a.relayOnly)
+		}
+	}
+	t.refuseWhy(r, code, why, peer)
+}
+
 // handleChannelBind binds a number to a peer, or refreshes that (RFC 8656 section
 // 12.2). It installs the permission as well.
 func (t *Table) handleChannelBind(r *request, a *allocation) {
@@ -145,7 +158,7 @@ func (t *Table) handleChannelBind(r *request, a *allocation) {
 		return
 	}
 	if code := t.judge(r, a, peer, peer.Port()); code != 0 {
-		t.refuse(r, code)
+		t.refusePeer(r, a, peer, peer, code)
 		return
 	}
 	v := a.view.Load().pruned(r.now)
@@ -165,6 +178,7 @@ func (t *Table) handleChannelBind(r *request, a *allocation) {
 		return
 	}
 	t.renew(r.now, perm)
+	t.trace(r, TracePermitted, 0, "", peer)
 	c.expires.Store(int64(r.now.Mono + channelLifetime))
 	c.verdict.Store(0)
 	a.view.Store(v)

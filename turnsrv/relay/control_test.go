@@ -691,6 +691,24 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
+// The server's own user takes no place, and gives none back.
+func TestOwnUserIsOutsideOfTheQuotas(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Policy.Limits = Limits{AllocationsPerUser: 1, AllocationsPerIP: 1, Allocations: 1} })
+	w.keys["1800003600:own"] = Login{Verdict: Valid, Passwords: []string{"pw-own"}, User: "own", Exempt: true}
+	own := w.caller("own", "11.22.33.101:1")
+	own.mustAllocate()
+	w.caller("own", "11.22.33.101:2").mustAllocate()
+	alice := w.caller("alice", "11.22.33.101:3")
+	alice.mustAllocate()
+	w.caller("own", "11.22.33.101:4").mustAllocate()
+	own.refresh(lifetime(0)).want(0)
+	w.caller("bob", "11.22.33.101:5").allocate().want(486)
+	alice.refresh(lifetime(0)).want(0)
+	if w.table.quota.total != 0 || len(w.table.quota.users) != 0 {
+		t.Errorf("quota %v", &w.table.quota)
+	}
+}
+
 func TestCapsOnPermissionsAndChannels(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Policy.Limits.Permissions, o.Policy.Limits.Channels = 3, 2 })
 	c := w.caller("alice", "11.22.33.101:1000")

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"net/netip"
+
 	"github.com/pion/stun/v3"
 )
 
@@ -124,6 +126,7 @@ func (t *Table) handleBinding(r *request) {
 	if r.client.conn == nil &&
 		!t.callers.allow(r.now.Mono, r.client.Addr.Addr(), bindings, r.policy.Limits.Binding) {
 		r.batch.drop(BindingLimited)
+		t.trace(r, TraceSilenced, 0, BindingLimited.String(), netip.AddrPort{})
 		return
 	}
 	if unknown := r.msg.unknown(); len(unknown) > 0 {
@@ -131,6 +134,7 @@ func (t *Table) handleBinding(r *request) {
 		return
 	}
 	r.batch.Counts.came(byTransport + Outcome(r.client.Transport))
+	t.trace(r, TraceBound, 0, "", netip.AddrPort{})
 	msg := r.begin(stun.ClassSuccessResponse)
 	msg = appendXORAddress(msg, stun.AttrXORMappedAddress, r.client.Addr, r.msg.id)
 	r.answer(msg, 0)
@@ -161,11 +165,7 @@ func (b *Batch) finish(c *Client, msg []byte, s signer) {
 
 // refuse answers with an error code. Before authentication the answer is bounded
 // per address on UDP, so that forged sources cannot aim us at somebody.
-func (t *Table) refuse(r *request, code int) {
-	if t.maySpeak(r, unauthenticated, r.policy.Limits.Unauthenticated, RateLimited) {
-		r.answer(r.errorMessage(code), code)
-	}
-}
+func (t *Table) refuse(r *request, code int) { t.refuseWhy(r, code, "", netip.AddrPort{}) }
 
 // maySpeak applies the rate of answers to a request without a valid MAC.
 func (t *Table) maySpeak(r *request, b bucket, rate Rate, why Reason) bool {
@@ -173,6 +173,7 @@ func (t *Table) maySpeak(r *request, b bucket, rate Rate, why Reason) bool {
 		return true
 	}
 	r.batch.drop(why)
+	t.trace(r, TraceSilenced, 0, why.String(), netip.AddrPort{})
 	return false
 }
 

@@ -35,6 +35,9 @@ type Table struct {
 	quota      quota
 	ports      portSpace
 	callers    limiter
+
+	watch  atomic.Pointer[map[netip.Addr]struct{}] // see SetWatch; nil = nobody
+	traced tracedAllocations
 }
 
 // NewTable returns an empty table. It fails on options that cannot work.
@@ -149,7 +152,12 @@ func (t *Table) closeLocked(now Now, a *allocation, reason string, b *Batch) {
 			t.closeSocket(now, s, b)
 		}
 	}
-	t.quota.release(a.user, a.client.Addr.Addr())
+	if a.traced {
+		t.traced.remove(a)
+	}
+	if !a.exempt {
+		t.quota.release(a.user, a.client.Addr.Addr())
+	}
 	if !pending {
 		b.Events = append(b.Events, Event{Closed, reason, info})
 	}

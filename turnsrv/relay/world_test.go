@@ -25,6 +25,7 @@ type world struct {
 	held   []Open
 	sent   []Send
 	events []Event
+	traces []Trace
 	closed []*Socket
 	opened []*Socket
 	totals Totals
@@ -106,6 +107,7 @@ func (w *world) flush() {
 		w.sent = append(w.sent, s)
 	}
 	w.events = append(w.events, w.batch.Events...)
+	w.traces = append(w.traces, w.batch.Traces...)
 	w.closed = append(w.closed, w.batch.Closes...)
 	w.totals.Add(&w.batch.Counts)
 	w.batch.Reset()
