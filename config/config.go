@@ -13,6 +13,7 @@ type Config struct {
 	TLS       TLS       `yaml:"tls" jsonschema_description:"Certificates for https and turns."`
 	Turn      Turn      `yaml:"turn" jsonschema_description:"The STUN and TURN relay."`
 	Signaling Signaling `yaml:"signaling" jsonschema_description:"The WebSocket hub."`
+	SelfTest  Duration  `yaml:"self_test" jsonschema_description:"Time between two tests of each advertised URL, which is used as a client would; one that fails is not handed out until it works again. 0 = none."`
 	Drain     Drain     `yaml:"drain" jsonschema_description:"What happens between SIGTERM and the end."`
 	Log       Log       `yaml:"log" jsonschema_description:"What is written to standard error."`
 }
@@ -186,7 +187,8 @@ func Default() Config {
 				JSON: true, YWebRTC: true, PeerJS: true, IPAddr: true,
 			},
 		},
-		Drain: Drain{Timeout: Duration(300 * time.Second)},
-		Log:   Log{Level: "info", Format: "auto"},
+		SelfTest: Duration(5 * time.Minute),
+		Drain:    Drain{Timeout: Duration(300 * time.Second)},
+		Log:      Log{Level: "info", Format: "auto"},
 	}
 }

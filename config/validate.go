@@ -23,6 +23,11 @@ func (l *loader) validate() {
 	l.validateSecrets()
 	l.validateTurn()
 	l.validateSignaling()
+	l.check("self_test", func() {
+		if l.SelfTest != 0 && l.SelfTest < Duration(10*time.Second) {
+			l.fault("self_test", "%s is too short; want 10s or more, or 0 for none", l.SelfTest)
+		}
+	})
 }
 
 func (l *loader) check(path string, f func()) {

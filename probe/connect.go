@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -54,9 +55,14 @@ func (p *prober) open(ctx context.Context, server netip.AddrPort) (net.PacketCon
 		if err != nil {
 			return nil, err
 		}
-		secured := tls.Client(conn, &tls.Config{
-			ServerName: p.target.Host, RootCAs: p.o.Roots, InsecureSkipVerify: p.o.Insecure, MinVersion: tls.VersionTLS12,
-		})
+		how := &tls.Config{
+			ServerName: p.target.Host, RootCAs: p.o.Roots, InsecureSkipVerify: p.o.Insecure || p.o.AnyAuthority,
+			MinVersion: tls.VersionTLS12,
+		}
+		if p.o.AnyAuthority {
+			how.VerifyConnection = func(s tls.ConnectionState) error { return p.verify(s.PeerCertificates) }
+		}
+		secured := tls.Client(conn, how)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			conn.Close()
 			return nil, err
@@ -78,9 +84,16 @@ func (p *prober) openDTLS(ctx context.Context, server netip.AddrPort) (net.Packe
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(server),
+	options := []dtls.ClientOption{
 		dtls.WithServerName(p.target.Host), dtls.WithRootCAs(p.o.Roots),
-		dtls.WithInsecureSkipVerify(p.o.Insecure))
+		dtls.WithInsecureSkipVerify(p.o.Insecure || p.o.AnyAuthority),
+	}
+	if p.o.AnyAuthority {
+		options = append(options, dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
+			return p.verifyRaw(raw)
+		}))
+	}
+	conn, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(server), options...)
 	if err == nil {
 		err = conn.HandshakeContext(ctx)
 	}
@@ -107,3 +120,42 @@ func (d datagrams) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 func (d datagrams) WriteTo(b []byte, _ net.Addr) (int, error) { return d.Write(b) }
+
+// verify checks a server's certificate as a browser does, but for the authority: one
+// that this machine does not trust is noted, for the clients may trust it.
+func (p *prober) verify(chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return errNoCertificate
+	}
+	leaf := chain[0]
+	how := x509.VerifyOptions{DNSName: p.target.Host, Roots: p.o.Roots, Intermediates: x509.NewCertPool()}
+	for _, c := range chain[1:] {
+		how.Intermediates.AddCert(c)
+	}
+	_, err := leaf.Verify(how)
+	var unknown x509.UnknownAuthorityError
+	if err == nil || !errors.As(err, &unknown) {
+		return err
+	}
+	// The last of the chain stands for the authority; a name or a date may still be wrong.
+	how.Roots = x509.NewCertPool()
+	how.Roots.AddCert(chain[len(chain)-1])
+	if _, err := leaf.Verify(how); err != nil && !errors.As(err, &unknown) {
+		return err
+	}
+	p.report.Notes = append(p.report.Notes, "the certificate is of an authority that this machine does not know: "+leaf.Issuer.String())
+	return nil
+}
+
+var errNoCertificate = errors.New("the server has shown no certificate")
+
+func (p *prober) verifyRaw(raw [][]byte) error {
+	chain := make([]*x509.Certificate, len(raw))
+	for i := range raw {
+		var err error
+		if chain[i], err = x509.ParseCertificate(raw[i]); err != nil {
+			return err
+		}
+	}
+	return p.verify(chain)
+}

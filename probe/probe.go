@@ -26,6 +26,7 @@ type Options struct {
 	Size                 int            // bytes of each, at least 16 (200)
 	Roots                *x509.CertPool // for tls and dtls (the system's)
 	Insecure             bool           // do not verify certificates, only report
+	AnyAuthority         bool           // verify names and dates, but an authority that this machine does not trust is only noted
 	Address              string         // connect to this host instead of the URL's; certificates are still checked against the URL's
 }
 

@@ -80,7 +80,7 @@ func writeConfig(t *testing.T, node *lab.Node, changes []change) string {
 		},
 		"signaling": {"token_secret_file": secret("token secret")},
 		"log":       {"level": "debug", "format": "text"},
-		"":          {"domain": hostBoth},
+		"":          {"domain": hostBoth, "self_test": 0},
 	}
 	for _, c := range changes {
 		maps.Copy(config[c.section], c.keys)

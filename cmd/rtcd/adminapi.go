@@ -23,6 +23,7 @@ const (
 	stateDraining = "draining"
 	stateNoRelay  = "no address for relayed traffic is known"
 	stateNoCert   = "there is no certificate, or it has expired: see rtcd check"
+	stateBroken   = "no TURN URL passes the self-test: see rtcd status"
 )
 
 // state is what stands in the way of sending somebody here, or that nothing does. That
@@ -36,6 +37,9 @@ func (a *app) state() string {
 	case !a.cert.valid(time.Now()):
 		return stateNoCert
 	}
+	if a.tester.Broken() {
+		return stateBroken
+	}
 	return stateReady
 }
 
@@ -48,7 +52,8 @@ type adminStatus struct {
 	Config      string         `json:"config"` // the file, "" for none
 	LogLevel    string         `json:"log_level"`
 	Reload      adminReload    `json:"reload"`
-	URLs        []string       `json:"urls"`
+	URLs        []string       `json:"urls"`      // advertised
+	SelfTest    []adminURL     `json:"self_test"` // what their tests have shown
 	Addresses   []adminAddress `json:"addresses"`
 	Degraded    string         `json:"degraded,omitempty"`
 	Discovery   *adminAsked    `json:"discovery,omitempty"` // what others say of the address, where they are asked
@@ -151,10 +156,9 @@ func (a *app) adminAPI(mux *http.ServeMux) {
 }
 
 func (a *app) status() adminStatus {
-	m := a.minter()
 	s := adminStatus{
 		Version: versionString(), PID: os.Getpid(), Started: a.turn.Start().UTC().Truncate(time.Second), State: a.state(),
-		LogLevel: a.logLevelNow().Level, URLs: slices.Concat(m.stun, m.turn),
+		LogLevel: a.logLevelNow().Level, URLs: a.minter().advertised, SelfTest: a.adminURLs(),
 		Allocations: a.turn.Len(), Connections: map[string]int{},
 		Rooms: len(a.hub.Rooms()), Members: len(a.hub.Members()),
 		Addresses: []adminAddress{},
@@ -196,10 +200,10 @@ func (a *app) asked() *adminAsked {
 	return out
 }
 
-// allocations lists the live ones, the oldest first.
+// allocations lists the live ones but for the self-test's, the oldest first.
 func (a *app) allocations() []adminAllocation {
 	now := time.Since(a.turn.Start())
-	list := a.turn.Allocations()
+	list := slices.DeleteFunc(a.turn.Allocations(), func(i relay.Info) bool { return i.User == a.ownUser })
 	slices.SortFunc(list, func(x, y relay.Info) int { return int(x.ID) - int(y.ID) })
 	out := make([]adminAllocation, len(list))
 	for i, x := range list {

@@ -239,8 +239,15 @@ func printStatus(w io.Writer, s adminStatus) {
 		row("degraded", "%s", s.Degraded)
 	}
 	row("tls", "%s%s", s.TLS, until(s.Expires))
-	for _, u := range s.URLs {
-		row("url", "%s", u)
+	for _, u := range s.SelfTest {
+		row("url", "%s  %s", u.URL, u.State)
+		if u.Problem != "" {
+			row("", "  %s", u.Problem)
+			row("", "  → %s", u.Remedy)
+		}
+		for _, n := range u.Notes {
+			row("", "  note: %s", n)
+		}
 	}
 	row("relay", "%d allocations, connections: %d tcp, %d tls, %d dtls", s.Allocations,
 		s.Connections["tcp"], s.Connections["tls"], s.Connections["dtls"])

@@ -14,6 +14,7 @@ import (
 
 	"rtcd/config"
 	"rtcd/creds"
+	"rtcd/diagnosis"
 	"rtcd/signaling"
 )
 
@@ -29,6 +30,9 @@ type api struct {
 	// penalize holds the answer to a token or key that is worth nothing back where many
 	// were, or returns false: too many wait; see signaling.Hub.
 	penalize func(r *http.Request) bool
+	tested   func() *infoSelfTest
+	desk     *diagnosis.Desk
+	address  func(*http.Request) string // of the client
 }
 
 // info is what GET /api/v1/info tells everybody: nothing secret.
@@ -39,6 +43,8 @@ type info struct {
 	Check   config.Access `json:"check"`
 	Turn    turnInfo      `json:"turn"`
 	TLS     bool          `json:"tls"`
+
+	SelfTest *infoSelfTest `json:"self_test,omitempty"`
 }
 
 type turnInfo struct {
@@ -47,13 +53,14 @@ type turnInfo struct {
 	RelayPorts string   `json:"relay_ports"`
 }
 
-func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens, penalize func(*http.Request) bool) *api {
+func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens, penalize func(*http.Request) bool, tested func() *infoSelfTest, desk *diagnosis.Desk) *api {
 	a := &api{
-		minter: m, tokens: tokens, origins: c.Signaling.Origins, penalize: penalize,
+		desk: desk, address: clientAddress(c.Listen.TrustedProxies), penalize: penalize,
+		minter: m, tokens: tokens, tested: tested, origins: c.Signaling.Origins,
 		open: c.Check == config.AccessOpen || c.Signaling.Auth == config.AuthNone,
 		info: info{
 			Name: "rtcd", Version: versionString(), Auth: c.Signaling.Auth, Check: c.Check,
-			Turn: turnInfo{URLs: slices.Concat(m.stun, m.turn), Realm: realm(c), RelayPorts: c.Turn.RelayPorts.String()},
+			Turn: turnInfo{URLs: m.advertised, Realm: realm(c), RelayPorts: c.Turn.RelayPorts.String()},
 			TLS:  c.TLSMode() != config.TLSOff,
 		},
 	}
@@ -70,6 +77,7 @@ func (a *api) routes(hub http.Handler, d *dialects, pages http.Handler) http.Han
 	mux.Handle("/ws", hub)
 	mux.HandleFunc("GET /api/v1/info", a.serveInfo)
 	mux.HandleFunc("GET /api/v1/ice-servers", a.serveICE)
+	mux.HandleFunc("POST /api/v1/check", a.serveCheck)
 	mux.HandleFunc("OPTIONS /api/v1/", a.serveOptions)
 	if len(a.keys) > 0 {
 		mux.HandleFunc("GET /turn", a.serveREST)
@@ -86,7 +94,9 @@ func (a *api) routes(hub http.Handler, d *dialects, pages http.Handler) http.Han
 
 func (a *api) serveInfo(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
-	writeJSON(w, http.StatusOK, a.info)
+	info := a.info
+	info.SelfTest = a.tested()
+	writeJSON(w, http.StatusOK, info)
 }
 
 // serveICE mints credentials for the bearer of a join token or an API key; where
@@ -226,7 +236,7 @@ func matchesOrigin(entry, origin string) bool {
 func (a *api) serveOptions(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
 	w.Header().Set("Access-Control-Allow-Headers", "Authorization")
-	w.Header().Set("Access-Control-Allow-Methods", "GET")
+	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
 	w.Header().Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 }

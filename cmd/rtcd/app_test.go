@@ -57,6 +57,7 @@ func loopback(t *testing.T) string {
 domain: 127.0.0.1
 listen: {https: "127.0.0.1:0", http: "127.0.0.1:0", turn: %q, turns: "127.0.0.1:0", admin: "127.0.0.1:0"}
 turn: {external_ip: 127.0.0.1, relay_ports: 20000-29999, port_rest: 0}
+self_test: 0
 `, l.Addr().String())
 }
 

@@ -33,7 +33,7 @@ func FuzzAPI(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	a := newAPI(c, &minter{keys: keys, turn: []string{"turn:a"}, ttl: time.Hour, log: discard()}, tokens, func(*http.Request) bool { return true })
+	a := newAPI(c, &minter{keys: keys, turn: []string{"turn:a"}, ttl: time.Hour, log: discard()}, tokens, func(*http.Request) bool { return true }, func() *infoSelfTest { return nil }, nil)
 	const good = "\x00key" // stands for the key, which no fuzzer guesses
 	for _, s := range []struct{ path, query, auth, origin, body string }{
 		{"ice", "username=bob", "Bearer " + good, origin, ""},

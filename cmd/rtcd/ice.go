@@ -24,7 +24,8 @@ type killer interface {
 // a reload makes another one.
 type minter struct {
 	keys       *creds.Keys
-	stun, turn []string // URLs
+	stun, turn []string // URLs that are handed out
+	advertised []string // those and what the self-test has found down
 	ttl        time.Duration
 	longest    time.Duration          // that credentials of this process may live
 	restrict   bool                   // members' credentials only reach this relay itself

@@ -22,8 +22,10 @@ import (
 	"rtcd/address"
 	"rtcd/config"
 	"rtcd/creds"
+	"rtcd/diagnosis"
 	"rtcd/internal/supervisor"
 	"rtcd/portmap"
+	"rtcd/selftest"
 	"rtcd/signaling"
 	"rtcd/turnsrv"
 	"rtcd/turnsrv/relay"
@@ -89,6 +91,9 @@ type app struct {
 	cert     certSource
 	keys     *creds.Keys
 	tokens   *creds.Tokens
+	ownUser  string // of the self-test's credentials
+	tester   *selftest.Tester
+	desk     *diagnosis.Desk
 	turn     *turnsrv.Server
 	hub      *signaling.Hub
 	dialects *dialects
@@ -130,7 +135,9 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if a.cert, err = newCertSource(c, a.externals, log); err != nil {
 		return nil, err
 	}
-	a.registry.MustRegister(a.cert, &a.reloads, a.issued, logDropped(from.dropped))
+	a.desk = diagnosis.New()
+	a.ownUser, a.tester = newOwnUser(), a.newSelfTest()
+	a.registry.MustRegister(a.tester, a.cert, &a.reloads, a.issued, logDropped(from.dropped))
 	s, err := loadSecrets(c)
 	if err != nil {
 		return nil, err
@@ -177,8 +184,8 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 		srv, err := turnsrv.New(turnsrv.Options{
 			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
 			Policy: policyOf(c, a.externals), Limits: connectionLimits(c),
-			UDP:    udpOptions(c),
-			Logger: a.log, OnEvent: a.events.put,
+			UDP: udpOptions(c), Own: a.ownUser,
+			Logger: a.log, OnEvent: a.onEvent, OnTrace: a.desk.Trace,
 		})
 		if err != nil {
 			return err
@@ -186,6 +193,7 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 		err = srv.Listen(ctx)
 		if err == nil {
 			a.turn = srv
+			a.desk.SetRelay(srv)
 			a.registry.MustRegister(srv.Collector())
 			return nil
 		}
@@ -472,5 +480,6 @@ func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
 		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses, a.runMapper,
 		(&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run,
+		a.tester.Run, a.desk.Run,
 	}
 }

@@ -29,8 +29,10 @@ func (a *app) newSite() *site {
 		m.longest = max(m.longest, before.minter.longest)
 	}
 	e := endpoints{turn: a.ports(relay.UDP), turns: a.ports(relay.TLS)}
-	m.stun, m.turn = iceURLs(c, e, a.externals)
-	return &site{m, newAPI(c, m, a.tokens, a.hub.Penalize).routes(a.hub, a.dialects, a.pages)}
+	stun, turn := iceURLs(c, e, a.externals)
+	m.advertised = slices.Concat(stun, turn)
+	m.stun, m.turn = a.tester.Usable(stun), a.tester.Usable(turn)
+	return &site{m, newAPI(c, m, a.tokens, a.hub.Penalize, a.infoTest, a.desk).routes(a.hub, a.dialects, a.pages)}
 }
 
 // minter is the one in force.

@@ -110,7 +110,7 @@ func startServer(dir string) error {
 	}
 	type section = map[string]any
 	text, err := json.MarshalIndent(section{
-		"domain": host,
+		"domain": host, "self_test": 0,
 		"listen": section{"https": ":443", "http": "", "turn": ":3478", "turns": ":5349", "admin": "127.0.0.1:9641"},
 		"tls":    section{"mode": "files", "cert_file": certFile, "key_file": keyFile},
 		"turn": section{

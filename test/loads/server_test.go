@@ -35,6 +35,7 @@ turn:
   external_ip: "%[1]v"
   limits: {allocations_per_user: 0, allocations_per_ip: 0, bandwidth_per_allocation: 0, unauthenticated_per_ip: 0, connections_per_ip: 0}
 signaling: {auth: none}
+self_test: 0
 log: {level: warn, format: text}
 `
 

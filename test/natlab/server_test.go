@@ -69,7 +69,7 @@ func configure(t *testing.T, limits settings) string {
 	all := settings{}
 	maps.Copy(all, limits)
 	text, err := json.MarshalIndent(settings{
-		"domain": turnHost,
+		"domain": turnHost, "self_test": 0,
 		"listen": settings{
 			"https": world.hosts[hubHost].String() + ":443", "http": "",
 			"turn": ":3478", "turns": world.hosts[turnHost].String() + ":443", "admin": "127.0.0.1:9641",

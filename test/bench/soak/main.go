@@ -143,6 +143,7 @@ turn:
   coalesce: %[3]s
   udp: {batch: %[4]v, gro: %[5]v, gso: %[6]v}
   limits: {allocations_per_user: 0, allocations_per_ip: 0, bandwidth_per_allocation: %[7]s, unauthenticated_per_ip: 0}
+self_test: 0
 log: {level: warn}
 `
 
