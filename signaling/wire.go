@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"rtcd/internal/rawtcp"
 )
 
 // wire is the connection under a WebSocket. The library reads through it and writes its
@@ -164,7 +166,7 @@ func (h *wiringHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	conn.SetDeadline(time.Time{})
-	h.wire = &wire{Conn: conn, timeout: h.timeout}
+	h.wire = &wire{Conn: rawtcp.Wrap(conn), timeout: h.timeout}
 	if rw.Reader.Buffered() == 0 { // else the library refuses
 		rw.Reader = bufio.NewReaderSize(h.wire, readBuffer)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"rtcd/internal/rawtcp"
 	"rtcd/turnsrv/relay"
 	"rtcd/turnsrv/udp"
 )
@@ -151,7 +152,7 @@ func (s *Server) welcome(l *streamListener, nc net.Conn) {
 			nc.Close()
 		}
 	}()
-	nc = newRawTCP(nc)
+	nc = rawtcp.Wrap(nc)
 	s.admit(l.transport, nc, func() *conn {
 		if l.tls == nil {
 			return newConn(s, l.transport, nc, nc)

@@ -1,4 +1,4 @@
-package turnsrv
+package rawtcp
 
 import (
 	"io"
@@ -9,29 +9,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawTCP reads and writes a TCP connection with raw system calls, which take
-// microseconds and never block. Those of package net tell the scheduler each time,
-// and where the machine idles between packets that wakes a thread of the runtime.
-// Waiting, and so the deadlines, stays with the netpoller. One goroutine may read
-// and one may write at a time.
-type rawTCP struct {
+// conn is a TCP connection. One goroutine may read and one may write at a time.
+type conn struct {
 	net.Conn
 	raw    syscall.RawConn
-	rd, wr rawCall
+	rd, wr call
 }
 
-// rawCall is one Read or Write on its way.
-type rawCall struct {
+// call is one Read or Write on its way.
+type call struct {
 	b     []byte // what is left of the caller's
 	n     int    // bytes done
 	errno unix.Errno
 	try   func(fd uintptr) bool // made once: a closure for each call would cost memory
 }
 
-// maxRawRead bounds the bytes that one call copies while it holds the processor.
-const maxRawRead = 64 << 10
+// maxRead bounds the bytes that one call copies while it holds the processor.
+const maxRead = 64 << 10
 
-func newRawTCP(nc net.Conn) net.Conn {
+// Wrap returns nc with raw system calls if it is a *net.TCPConn, else nc. Of the result
+// one goroutine may read and one may write at a time.
+func Wrap(nc net.Conn) net.Conn {
 	t, ok := nc.(*net.TCPConn)
 	if !ok {
 		return nc
@@ -40,16 +38,19 @@ func newRawTCP(nc net.Conn) net.Conn {
 	if err != nil {
 		return nc
 	}
-	c := &rawTCP{Conn: nc, raw: raw}
+	c := &conn{Conn: nc, raw: raw}
 	c.rd.try, c.wr.try = c.rd.read, c.wr.write
 	return c
 }
 
-func (c *rawTCP) Read(b []byte) (int, error) {
+// NetConn returns the connection under c.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+func (c *conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	c.rd.b = b[:min(len(b), maxRawRead)]
+	c.rd.b = b[:min(len(b), maxRead)]
 	n, err := c.rd.result(c.raw.Read(c.rd.try))
 	if n == 0 && err == nil {
 		return 0, io.EOF
@@ -57,7 +58,7 @@ func (c *rawTCP) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *rawTCP) Write(b []byte) (int, error) {
+func (c *conn) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -66,7 +67,7 @@ func (c *rawTCP) Write(b []byte) (int, error) {
 }
 
 // result ends the call and says how it went; err is the netpoller's.
-func (r *rawCall) result(err error) (int, error) {
+func (r *call) result(err error) (int, error) {
 	n, errno := r.n, r.errno
 	r.b, r.n, r.errno = nil, 0, 0
 	if err == nil && errno != 0 {
@@ -76,7 +77,7 @@ func (r *rawCall) result(err error) (int, error) {
 }
 
 // read returns false when there is nothing yet.
-func (r *rawCall) read(fd uintptr) bool {
+func (r *call) read(fd uintptr) bool {
 	for {
 		n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&r.b[0])), uintptr(len(r.b)))
 		switch errno {
@@ -94,7 +95,7 @@ func (r *rawCall) read(fd uintptr) bool {
 }
 
 // write returns false when the rest has to wait for room.
-func (r *rawCall) write(fd uintptr) bool {
+func (r *call) write(fd uintptr) bool {
 	for len(r.b) > 0 {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&r.b[0])), uintptr(len(r.b)),
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
