@@ -20,6 +20,17 @@ type Transport interface {
 	Close(code int, reason string)
 }
 
+// Prompter is a Transport that may be able to send without waiting.
+type Prompter interface {
+	Transport
+	// Prompt says whether this one is. It says the same each time.
+	Prompt() bool
+	// TrySend is Send as far as there is room. It returns what it did not take of batch, and
+	// false if there is no room for more now; then the next Send, even of nothing, first
+	// sends what was taken but did not fit.
+	TrySend(batch []Frame) (rest []Frame, room bool, err error)
+}
+
 // Session is a member's connection to the hub: its queue, and the transport that
 // carries it at the moment. It outlives a lost transport for the resume window.
 type Session struct {
@@ -50,10 +61,20 @@ type Session struct {
 // link is one transport of a session, guarded by the session's mu.
 type link struct {
 	t       Transport
-	writing bool // a goroutine writes, or will never again
-	cut     bool // send nothing more
-	code    int  // then close with this
+	prompt  Prompter // t, if it can send without waiting
+	writing bool     // a goroutine writes, or will never again
+	cut     bool     // send nothing more
+	code    int      // then close with this
 	reason  string
+}
+
+// newLink returns a link that nobody writes to before start.
+func newLink(t Transport) *link {
+	l := &link{t: t, writing: true}
+	if p, ok := t.(Prompter); ok && p.Prompt() {
+		l.prompt = p
+	}
+	return l
 }
 
 // signOfLife makes a transport ping its far side.
@@ -67,7 +88,7 @@ var batches = sync.Pool{New: func() any { b := make([]Frame, 0, batchSize); retu
 func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Session {
 	l := h.o.Limits
 	s := &Session{
-		hub: h, in: in, member: m, link: &link{t: t, writing: true},
+		hub: h, in: in, member: m, link: newLink(t),
 		rate:       l.messages().full(),
 		bytes:      l.bytes().full(),
 		mercy:      l.mercy().full(),
@@ -84,7 +105,11 @@ func (s *Session) Peer() string { return s.member.ID }
 
 // push queues e and says whether there was room. After the end nothing is queued,
 // which is no fault.
-func (s *Session) push(e *Event, numbered bool) bool {
+func (s *Session) push(e *Event, numbered bool) bool { return s.pushFor(e, numbered, nil) }
+
+// pushFor is push. If turns is not nil and the session's writer need not wait, its turn is
+// appended instead of a writer started.
+func (s *Session) pushFor(e *Event, numbered bool, turns *[]turn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -93,7 +118,13 @@ func (s *Session) push(e *Event, numbered bool) bool {
 	if !s.out.push(e, numbered, s.hub.o.Limits) {
 		return false
 	}
-	s.wakeLocked(s.link)
+	l := s.link
+	if turns == nil || l == nil || l.writing || l.prompt == nil {
+		s.wakeLocked(l)
+		return true
+	}
+	l.writing = true
+	*turns = append(*turns, turn{s, l})
 	return true
 }
 
@@ -119,43 +150,56 @@ func (s *Session) wakeLocked(l *link) {
 	go s.write(l)
 }
 
-// write sends what waits, as long as something waits. It does not hold a lock
-// while it sends.
+// write sends what waits, as long as something waits.
 func (s *Session) write(l *link) {
 	defer s.hub.wg.Done()
 	defer s.hub.guard(&s)
 	batch := batches.Get().(*[]Frame)
 	defer batches.Put(batch)
-	for s.next(l, batch) {
-		err := l.t.Send(*batch)
-		s.hub.metrics.handed(*batch, time.Now())
-		clear(*batch)
-		if err != nil {
-			l.t.Close(0, "") // its reader notices; l.writing stays, so nobody writes again
+	s.writeOn(l, batch)
+}
+
+// writeOn is write with a batch to use. It does not hold a lock while it sends.
+func (s *Session) writeOn(l *link, batch *[]Frame) {
+	for {
+		ok, code, reason := s.next(l, batch)
+		if !ok {
+			if code != 0 {
+				l.t.Close(code, reason)
+			}
+			return
+		}
+		if err := l.t.Send(*batch); !s.wrote(l, batch, err) {
 			return
 		}
 	}
 }
 
-// next fills the batch. If there is nothing it lets go of the link, closing it if
-// that was asked for.
-func (s *Session) next(l *link, batch *[]Frame) bool {
+// wrote is the end of one batch. After an error it reports false: the link's reader
+// notices, and as l.writing stays nobody writes again.
+func (s *Session) wrote(l *link, batch *[]Frame, err error) bool {
+	s.hub.metrics.handed(*batch, time.Now())
+	clear(*batch)
+	if err != nil {
+		l.t.Close(0, "")
+	}
+	return err == nil
+}
+
+// next fills the batch. If there is nothing it lets go of the link, which the caller
+// then closes if code is not 0.
+func (s *Session) next(l *link, batch *[]Frame) (ok bool, code int, reason string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	*batch = (*batch)[:0]
 	if !l.cut {
 		*batch = s.out.take(*batch, batchSize, s.hub.o.Limits)
 	}
 	if len(*batch) > 0 {
-		s.mu.Unlock()
-		return true
+		return true, 0, ""
 	}
-	code, reason := l.code, l.reason
-	l.writing = code != 0 || l.cut
-	s.mu.Unlock()
-	if code != 0 {
-		l.t.Close(code, reason)
-	}
-	return false
+	l.writing = l.code != 0 || l.cut
+	return false, l.code, l.reason
 }
 
 // start lets the first writer of a link go, with the welcome in front.
@@ -275,7 +319,7 @@ func (s *Session) takeOverLocked(t Transport) *link {
 	} else {
 		s.hub.metrics.away.Dec()
 	}
-	s.link = &link{t: t, writing: true}
+	s.link = newLink(t)
 	return s.link
 }
 

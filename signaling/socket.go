@@ -504,9 +504,20 @@ func (c *socket) answer(m *Message, err *Error, code int) {
 // Send implements Transport: one write for the whole batch. A ping wakes the socket, so
 // that it sees whether the client is there.
 func (c *socket) Send(batch []Frame) error {
-	if slices.ContainsFunc(batch, func(f Frame) bool { return f.Event.Type == TypePing }) {
-		c.hub.lot.wake(c)
-	}
+	_, _, err := c.send(batch, func(p []byte) (bool, error) { return true, c.wire.send(p) })
+	return err
+}
+
+// Prompt implements Prompter.
+func (c *socket) Prompt() bool { return c.wire.try != nil }
+
+// TrySend implements Prompter.
+func (c *socket) TrySend(batch []Frame) (rest []Frame, room bool, err error) {
+	return c.send(batch, c.wire.trySend)
+}
+
+// send makes batch into frames, and gives those to put as long as it has room.
+func (c *socket) send(batch []Frame, put func(p []byte) (room bool, err error)) (rest []Frame, room bool, err error) {
 	b := batchBuffers.Get().(*[]byte)
 	defer func() {
 		if cap(*b) <= maxKept {
@@ -514,16 +525,20 @@ func (c *socket) Send(batch []Frame) error {
 			batchBuffers.Put(b)
 		}
 	}()
-	for _, f := range batch {
+	for i, f := range batch {
+		if f.Event.Type == TypePing {
+			c.hub.lot.wake(c)
+		}
 		if len(*b) > maxKept/2 {
-			if err := c.wire.send(*b); err != nil {
-				return err
+			if room, err = put(*b); !room || err != nil {
+				return batch[i:], room, err
 			}
 			*b = (*b)[:0]
 		}
 		*b = f.append(*b)
 	}
-	return c.wire.send(*b)
+	room, err = put(*b)
+	return nil, room, err
 }
 
 // append appends the WebSocket frame of f.

@@ -20,7 +20,8 @@ type tenancy struct {
 
 	mu     sync.Mutex // guards the following
 	tenant *Tenant
-	out    []Delivery // kept between calls for its memory
+	out    []Delivery // kept between calls for its memory, as turns
+	turns  []turn
 	revoke []string
 }
 
@@ -50,6 +51,7 @@ func (x *tenancy) do(now time.Time, decide func(t *Tenant, out []Delivery) []Del
 func (x *tenancy) decide(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.hub.takeTurns(&x.turns) // after a panic, too: nobody else writes to them
 	out := decide(x.tenant, x.out[:0])
 	for i := 0; i < len(out); i++ { // it grows when a member turns out to be too slow
 		out = x.deliver(now, out[i], out)
@@ -85,7 +87,7 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		if e.born == 0 { // else others have it already
 			e.born = now.UnixNano()
 		}
-		if !s.push(e, true) {
+		if !s.pushFor(e, true, &x.turns) {
 			x.hub.metrics.overfull.Inc()
 			s.finish(CloseSlow, "too slow", true)
 			return x.tenant.Remove(d.To, ReasonSlow, false, out)

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"net"
 	"net/http"
@@ -30,8 +31,11 @@ type wire struct {
 	closing atomic.Bool               // the far side has a closeGrace left
 	cut     atomic.Pointer[time.Time] // when that ends; nil before the close frame is out
 
+	try rawtcp.Trier // the connection, if it can write without waiting; else nil
+
 	mu     sync.Mutex // guards the following, and makes writes whole
 	armed  time.Time  // when the write deadline was set
+	late   []byte     // what trySend took and there was no room for
 	closed bool       // a close frame is out
 }
 
@@ -79,6 +83,25 @@ func (w *wire) send(p []byte) error {
 	return err
 }
 
+// trySend is send without waiting. It takes p in any case; if it reports false, some of it
+// still has to be sent, which the next write does.
+func (w *wire) trySend(p []byte) (all bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return false, websocket.ErrCloseSent
+	case len(w.late) > 0:
+		w.late = append(w.late, p...)
+		return false, nil
+	}
+	n, err := w.try.TryWrite(p)
+	if err == nil && n < len(p) {
+		w.late = bytes.Clone(p[n:])
+	}
+	return n == len(p), err
+}
+
 // writeLocked takes at most timeout, and at least three quarters of it before it fails: the
 // deadline is not set anew for each of many writes.
 func (w *wire) writeLocked(p []byte) (int, error) {
@@ -91,6 +114,15 @@ func (w *wire) writeLocked(p []byte) (int, error) {
 			return 0, err
 		}
 		w.armed = now
+	}
+	if late := w.late; len(late) > 0 {
+		w.late = nil
+		if _, err := w.Conn.Write(late); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) == 0 {
+		return 0, nil
 	}
 	return w.Conn.Write(p)
 }
@@ -166,7 +198,9 @@ func (h *wiringHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	conn.SetDeadline(time.Time{})
-	h.wire = &wire{Conn: rawtcp.Wrap(conn), timeout: h.timeout}
+	conn = rawtcp.Wrap(conn)
+	h.wire = &wire{Conn: conn, timeout: h.timeout}
+	h.wire.try, _ = conn.(rawtcp.Trier)
 	if rw.Reader.Buffered() == 0 { // else the library refuses
 		rw.Reader = bufio.NewReaderSize(h.wire, readBuffer)
 	}

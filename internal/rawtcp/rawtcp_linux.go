@@ -14,6 +14,7 @@ type conn struct {
 	net.Conn
 	raw    syscall.RawConn
 	rd, wr call
+	put    func(fd uintptr) // made once, too
 }
 
 // call is one Read or Write on its way.
@@ -40,6 +41,7 @@ func Wrap(nc net.Conn) net.Conn {
 	}
 	c := &conn{Conn: nc, raw: raw}
 	c.rd.try, c.wr.try = c.rd.read, c.wr.write
+	c.put = func(fd uintptr) { c.wr.write(fd) }
 	return c
 }
 
@@ -64,6 +66,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	}
 	c.wr.b = b
 	return c.wr.result(c.raw.Write(c.wr.try))
+}
+
+// TryWrite writes what there is room for and does not wait; it knows no deadline.
+func (c *conn) TryWrite(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	c.wr.b = b
+	return c.wr.result(c.raw.Control(c.put))
 }
 
 // result ends the call and says how it went; err is the netpoller's.

@@ -1,0 +1,92 @@
+package signaling
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// turn is a link whose session has something to send, and which nobody else writes to.
+type turn struct {
+	s *Session
+	l *link
+}
+
+// turnsInRow is how many turns one goroutine takes; more are shared out among several.
+const turnsInRow = 64
+
+var rows = sync.Pool{New: func() any { b := make([]turn, 0, turnsInRow); return &b }}
+
+// takeTurns empties turns and writes to all of them without waiting for anybody: a goroutine for many receivers
+// of one message, where each would need one of its own if it might have to wait. It begins
+// when those who are already about to speak have spoken, so that what they say goes out in
+// the same write.
+func (h *Hub) takeTurns(turns *[]turn) {
+	if len(*turns) == 1 { // nothing to share
+		t := (*turns)[0]
+		h.wg.Add(1)
+		// Owned by the hub's WaitGroup; ends when the queue is empty or the link is cut.
+		go t.s.write(t.l)
+		clear(*turns)
+		*turns = (*turns)[:0]
+		return
+	}
+	for some := range slices.Chunk(*turns, turnsInRow) {
+		row := rows.Get().(*[]turn)
+		*row = append((*row)[:0], some...)
+		h.wg.Add(1)
+		// Owned by the hub's WaitGroup; ends after one turn of each.
+		go func() {
+			defer h.wg.Done()
+			runtime.Gosched()
+			for _, t := range *row {
+				t.s.writeNow(t.l)
+			}
+			clear(*row)
+			rows.Put(row)
+		}()
+	}
+	clear(*turns)
+	*turns = (*turns)[:0]
+}
+
+// writeNow is write for a goroutine that must not wait. What has to wait goes on in another.
+func (s *Session) writeNow(l *link) {
+	defer s.hub.guard(&s)
+	batch := batches.Get().(*[]Frame)
+	for {
+		ok, code, reason := s.next(l, batch)
+		if !ok {
+			batches.Put(batch)
+			if code != 0 {
+				s.later(func() { l.t.Close(code, reason) })
+			}
+			return
+		}
+		rest, room, err := l.prompt.TrySend(*batch)
+		if err == nil && !room {
+			s.later(func() {
+				defer batches.Put(batch)
+				if err := l.t.Send(rest); s.wrote(l, batch, err) {
+					s.writeOn(l, batch)
+				}
+			})
+			return
+		}
+		if !s.wrote(l, batch, err) {
+			batches.Put(batch)
+			return
+		}
+	}
+}
+
+// later lets what may wait go on by itself.
+func (s *Session) later(f func()) {
+	s.hub.wg.Add(1)
+	// Owned by the hub's WaitGroup; each of its writes has a deadline.
+	go func() {
+		defer s.hub.wg.Done()
+		defer s.hub.guard(&s)
+		f()
+	}()
+}
