@@ -35,8 +35,8 @@ func series(t *testing.T, r *prometheus.Registry, name string) map[string]float6
 	return out
 }
 
-// TestMessagesAreCounted: in both directions by type, as they happen; each event that was
-// made by a message is in the histogram of delivery once, what the hub says by itself not.
+// TestMessagesAreCounted: in both directions by type, as they happen; a write with an event
+// that a message made is in the histogram of delivery once, what the hub says by itself not.
 func TestMessagesAreCounted(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	w := newWorld(t, Options{Metrics: registry})
