@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"rtcd/internal/testnet": {},
 	"rtcd/machine":          {},
 	"rtcd/ports":            {},
+	"rtcd/mux":              {},
 	"rtcd/probe":            {},
 	"rtcd/portmap":          {},
 	"rtcd/selftest":         {"rtcd/probe"},

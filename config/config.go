@@ -20,8 +20,8 @@ type Config struct {
 
 // Listen holds the listeners' addresses.
 type Listen struct {
-	HTTPS List[Address] `yaml:"https" jsonschema_description:"HTTPS and WebSocket."`
-	HTTP  List[Address] `yaml:"http" jsonschema_description:"Redirects to https; the whole site where https is off."`
+	HTTPS List[Address] `yaml:"https" jsonschema_description:"HTTPS and WebSocket, and TURN over TLS on the same port; TURN over UDP on its UDP side."`
+	HTTP  List[Address] `yaml:"http" jsonschema_description:"Redirects to https; the whole site where https is off. TURN over TCP on the same port."`
 	Turn  List[Address] `yaml:"turn" jsonschema_description:"STUN and TURN over UDP and TCP."`
 	Turns List[Address] `yaml:"turns" jsonschema_description:"TURN over TLS (TCP) and DTLS (UDP)."`
 	Admin List[Address] `yaml:"admin" jsonschema_description:"Health, metrics and profiles: a loopback address or unix:/path, never a public one."`

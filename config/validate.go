@@ -50,7 +50,7 @@ func (l *loader) validateListen() {
 					l.fault(s.path, "%q: only admin can be a unix socket", a)
 				case taken[string(a)] != "" && (unix || ap.Port() != 0):
 					l.fault(s.path, "%q is taken by %s", a, taken[string(a)])
-				case strings.HasPrefix(s.path, "listen.turn") && l.Turn.RelayPorts.Contains(ap.Port()):
+				case (strings.HasPrefix(s.path, "listen.turn") || s.path == "listen.https") && l.Turn.RelayPorts.Contains(ap.Port()):
 					l.fault(s.path, "port %d lies within turn.relay_ports (%s)", ap.Port(), l.Turn.RelayPorts)
 				default:
 					taken[string(a)] = s.path

@@ -20,10 +20,11 @@ type conn struct {
 	client *relay.Client
 	raw    net.Conn // below TLS or DTLS, so that closing never waits for a peer
 	nc     net.Conn // what is read and written
-	cork   *cork    // TLS: between the two
+	cork   *cork    // TLS: between the two, or nil
 
 	accepted      time.Time
 	authenticated bool      // the gate knows; the reader's
+	first         []byte    // what somebody else has read; the reader's
 	deadline      time.Time // for reading, as set; the reader's
 	lastFrame     time.Time // the reader's
 
@@ -130,8 +131,11 @@ func (c *conn) close() {
 // readStream reads frames of TCP or TLS until the connection ends.
 func (c *conn) readStream() error {
 	buf := make([]byte, firstReadBuffer)
-	have := 0             // bytes in buf
-	var partial time.Time // when the first byte of an incomplete frame came
+	have := copy(buf, c.first) // bytes in buf
+	var partial time.Time      // when the first byte of an incomplete frame came
+	if have > 0 {
+		partial = time.Now()
+	}
 	for {
 		c.setReadDeadline(partial)
 		n, err := c.nc.Read(buf[have:])
@@ -396,7 +400,7 @@ func (c *conn) writeAll(queue []byte, ends []int) error {
 	switch {
 	case c.client.Transport == relay.DTLS:
 		return writeEach(c.nc, queue, ends)
-	case c.client.Transport == relay.TLS && len(ends) <= fewFrames:
+	case c.client.Transport == relay.TLS && len(ends) <= fewFrames && c.cork != nil:
 		c.cork.hold()
 		err := writeEach(c.nc, queue, ends)
 		return errors.Join(err, c.cork.release())
@@ -414,41 +418,4 @@ func writeEach(w io.Writer, queue []byte, ends []int) error {
 		from = to
 	}
 	return nil
-}
-
-// cork holds back what is written to a connection, so that several TLS records
-// leave in one call.
-type cork struct {
-	net.Conn
-	name string // of the server, as the client's hello has it; the reader's
-
-	mu   sync.Mutex // guards all below; TLS also writes while it reads
-	held bool
-	buf  []byte
-	kept keeper
-}
-
-func (k *cork) Write(b []byte) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.held {
-		k.buf = append(k.buf, b...)
-		return len(b), nil
-	}
-	return k.Conn.Write(b)
-}
-
-func (k *cork) hold() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.held = true
-}
-
-func (k *cork) release() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.held = false
-	_, err := k.Conn.Write(k.buf)
-	k.buf = k.kept.keep(k.buf)[:0]
-	return err
 }

@@ -146,12 +146,7 @@ func (s *Server) accept(l *streamListener) {
 
 // welcome takes an accepted connection in. A panic costs that connection.
 func (s *Server) welcome(l *streamListener, nc net.Conn) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.panicked(v)
-			nc.Close()
-		}
-	}()
+	defer s.orClose(nc)
 	nc = rawtcp.Wrap(nc)
 	s.admit(l.transport, nc, func() *conn {
 		if l.tls == nil {
@@ -162,6 +157,14 @@ func (s *Server) welcome(l *streamListener, nc net.Conn) {
 		c.cork = k
 		return c
 	})
+}
+
+// orClose, deferred, closes a connection if taking it in panics.
+func (s *Server) orClose(nc net.Conn) {
+	if v := recover(); v != nil {
+		s.panicked(v)
+		nc.Close()
+	}
 }
 
 // admit serves a connection if the gate lets it in, else closes it.
@@ -175,13 +178,8 @@ func (s *Server) admit(t relay.Transport, nc net.Conn, make func() *conn) {
 	}
 	s.traceConn(relay.TraceConnected, t, nc.RemoteAddr(), nc.LocalAddr(), "", "")
 	c := make()
-	if !s.keepConn(c) {
-		gate.leave(ip, false)
-		nc.Close()
-		return
-	}
 	// Run owns the connection; its end, or shutdown, ends it.
-	s.tasks.Go(func() {
+	if !s.keepConn(c, func() {
 		defer func() {
 			if v := recover(); v != nil {
 				s.panicked(v)
@@ -190,7 +188,10 @@ func (s *Server) admit(t relay.Transport, nc net.Conn, make func() *conn) {
 			gate.leave(ip, c.authenticated)
 		}()
 		c.serve()
-	})
+	}) {
+		gate.leave(ip, false)
+		nc.Close()
+	}
 }
 
 func (s *Server) countRefused(why string) {

@@ -174,15 +174,16 @@ func (s *Server) gate(t relay.Transport) *gate {
 	return &s.gates[0]
 }
 
-// keepConn registers a connection while it is served; false means that the server
-// is ending.
-func (s *Server) keepConn(c *conn) bool {
+// keepConn registers a connection and serves it, on a goroutine that Run waits for;
+// false means that the server is ending.
+func (s *Server) keepConn(c *conn, serve func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	s.tasks.Go(serve) // under the lock, so that Run waits for it or closing was seen
 	return true
 }
 

@@ -151,6 +151,8 @@ func TestWholeProcess(t *testing.T) {
 	pair := a.keys.Issue("alice", time.Hour, time.Now())
 	urls := append([]string{}, a.minter().turn...)
 	urls = append(urls, "turns:"+a.turn.Addrs(relay.TLS)[0].String(), "turns:"+a.turn.Addrs(relay.DTLS)[0].String()+"?transport=udp")
+	web := a.https.listeners[0].Addr().String() // the same port, for all that it is for
+	urls = append(urls, "turns:"+web, "turn:"+web, "turn:"+a.http.listeners[0].Addr().String()+"?transport=tcp")
 	for _, u := range urls {
 		target, err := probe.ParseURL(u)
 		if err != nil {
@@ -389,8 +391,20 @@ func TestICEURLs(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "stun:203.0.113.5:3478 stun:[2001:db8::5]:3478 | turn:203.0.113.5:3478?transport=udp turn:203.0.113.5:3478?transport=tcp " +
 			"turn:[2001:db8::5]:3478?transport=udp turn:[2001:db8::5]:3478?transport=tcp",
-		"domain: a.example\n" + files: "stun:a.example:3478 | turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp turns:a.example:5349?transport=tcp",
-		"domain: a.example\nlisten: {turns: ':5349', turn: ''}\ntls: {mode: self-signed}": " | ",
+		"domain: a.example\n" + files: "stun:a.example:3478 | turns:a.example:5349?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp",
+		// One of each transport, on the web's port where it can be.
+		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':443', turns: ':5349'}": "stun:a.example:3478 | " +
+			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp turn:a.example:3478?transport=tcp",
+		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':443', turns: '', turn: [':3478', ':53']}": "stun:a.example:3478 stun:a.example:53 | " +
+			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp turn:a.example:3478?transport=tcp turn:a.example:53?transport=udp turn:a.example:53?transport=tcp",
+		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':443', http: ':80', turn: '', turns: ''}": "stun:a.example:443 | " +
+			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp",
+		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':8443', turns: ':5349'}": "stun:a.example:3478 | " +
+			"turns:a.example:5349?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp",
+		"domain: a.example\ntls: {mode: self-signed}\nlisten: {https: ':443', http: ':80', turn: '', turns: ':5349'}": "stun:a.example:443 | " +
+			"turn:a.example:443?transport=udp turn:a.example:80?transport=tcp",
+		"domain: a.example\nlisten: {http: ':8080', turn: ''}":                                      " | turn:a.example:8080?transport=tcp",
+		"domain: a.example\nlisten: {turns: ':5349', turn: '', http: ''}\ntls: {mode: self-signed}": " | ",
 		"domain: 2001:db8::7\nlisten: {turn: [':3478', '127.0.0.1:3478', ':53'], turns: ''}": "stun:[2001:db8::7]:3478 stun:[2001:db8::7]:53 | " +
 			"turn:[2001:db8::7]:3478?transport=udp turn:[2001:db8::7]:3478?transport=tcp turn:[2001:db8::7]:53?transport=udp turn:[2001:db8::7]:53?transport=tcp",
 	} {

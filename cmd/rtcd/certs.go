@@ -70,6 +70,12 @@ func (c certSource) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
 }
 
+// trusted tells whether browsers accept the certificate, as far as we know.
+func (c certSource) trusted() bool { return c.file != nil }
+
+// hasTrusted is trusted, of a server with this configuration.
+func hasTrusted(c *config.Loaded) bool { return c.TLSMode() == config.TLSFiles }
+
 // Describe tells the metrics of the certificate (prometheus.Collector).
 func (c certSource) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
 

@@ -22,7 +22,7 @@ func (d *doctor) examineListeners(ctx context.Context) {
 		addrs []config.Address
 		udp   bool
 	}{
-		{"https", c.Listen.HTTPS, false},
+		{"https", c.Listen.HTTPS, true},
 		{"http", c.Listen.HTTP, false},
 		{"turn", c.Listen.Turn, true},
 		{"turns", c.Listen.Turns, true},

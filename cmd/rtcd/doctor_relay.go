@@ -96,7 +96,7 @@ func (d *doctor) examineRelay(ctx context.Context) {
 
 // inside is the address on this machine of a listener that an ICE URL names.
 func (d *doctor) inside(t probe.Target) string {
-	for _, a := range slices.Concat(d.config.Listen.Turn, d.config.Listen.Turns) {
+	for _, a := range slices.Concat(d.config.Listen.Turn, d.config.Listen.Turns, d.config.Listen.HTTPS, d.config.Listen.HTTP) {
 		if ap := a.AddrPort(); int(ap.Port()) == t.Port && !ap.Addr().IsUnspecified() {
 			return ap.Addr().String()
 		}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"rtcd/config"
 	"rtcd/creds"
 	"rtcd/signaling"
+	"rtcd/turnsrv/relay"
 )
 
 // killer ends the live allocations of a user; *turnsrv.Server does it.
@@ -85,6 +88,10 @@ func iceServers(stun, turn []string, c creds.Credential) []signaling.ICEServer {
 // endpoints are the ports that clients use.
 type endpoints struct {
 	turn, turns []uint16 // UDP and TCP; TLS
+	https       uint16   // TLS and UDP, 0 = off
+	http        uint16   // TCP, 0 = off
+	trusted     bool     // browsers accept the certificate
+	paired      bool     // UDP and TCP on one port, for programs that ask for one
 }
 
 // configuredEndpoints are those that the configuration names. Port 0, any free one,
@@ -98,7 +105,49 @@ func configuredEndpoints(c *config.Loaded) endpoints {
 		}
 		return out
 	}
-	return endpoints{turn: ports(c.Listen.Turn), turns: ports(c.Listen.Turns)}
+	first := func(list []config.Address) uint16 { return append(ports(list), 0)[0] }
+	return endpoints{
+		turn: ports(c.Listen.Turn), turns: ports(c.Listen.Turns),
+		https: first(c.Listen.HTTPS), http: first(c.Listen.HTTP), trusted: hasTrusted(c),
+	}
+}
+
+// endpoints are those of the running server.
+func (a *app) endpoints() endpoints {
+	return endpoints{
+		turn: a.ports(relay.TCP), turns: a.ports(relay.TLS),
+		https: uint16(a.https.port()), http: uint16(a.http.port()), trusted: a.cert.trusted(),
+	}
+}
+
+// webPort is the port that networks let through when they let through anything.
+const webPort = 443
+
+// ports returns those to name for each transport. With a port of each transport beside a STUN
+// URL there are four; from five on browsers complain that it takes long to try them all. So
+// https's port, where it is the web's, stands in for the first of the same transport; any other
+// only where there is none. A client that reaches TLS has no need for plain TCP on http's.
+func (e endpoints) ports() (tls, udp, tcp []uint16) {
+	instead := func(list []uint16) []uint16 {
+		if e.https == webPort && len(list) > 0 {
+			return append([]uint16{webPort}, slices.DeleteFunc(slices.Clone(list[1:]), func(p uint16) bool { return p == webPort })...)
+		}
+		if e.https != 0 && len(list) == 0 {
+			return []uint16{e.https}
+		}
+		return list
+	}
+	if e.trusted {
+		tls = instead(e.turns)
+	}
+	udp, tcp = e.turn, e.turn
+	if !e.paired || len(e.turn) == 0 {
+		udp = instead(e.turn)
+	}
+	if len(tcp) == 0 && len(tls) == 0 && e.http != 0 {
+		tcp = []uint16{e.http}
+	}
+	return tls, udp, tcp
 }
 
 func appendNew(list []uint16, port uint16) []uint16 {
@@ -110,21 +159,33 @@ func appendNew(list []uint16, port uint16) []uint16 {
 	return append(list, port)
 }
 
-// iceURLs returns what browsers are told. turns: is left out in self-signed mode,
-// since no browser would accept the certificate.
+// iceURLs returns what browsers are told. turns: comes first, since it gets through most
+// networks; it is left out while no browser would accept the certificate.
 func iceURLs(c *config.Loaded, e endpoints, addrs []external) (stun, turn []string) {
 	if len(c.Turn.URLs) > 0 {
 		return writtenURLs(c.Turn.URLs)
 	}
+	tls, udp, tcp := e.ports()
+	asked := e.turn
+	if len(asked) == 0 {
+		asked = udp
+	}
 	for _, host := range hosts(c, addrs) {
-		for _, p := range e.turn {
-			at := net.JoinHostPort(host, strconv.Itoa(int(p)))
-			stun = append(stun, "stun:"+at)
-			turn = append(turn, "turn:"+at+"?transport=udp", "turn:"+at+"?transport=tcp")
+		at := func(format string, port uint16) string {
+			return fmt.Sprintf(format, net.JoinHostPort(host, strconv.Itoa(int(port))))
 		}
-		if mode := c.TLSMode(); mode != config.TLSSelfSigned && mode != config.TLSOff {
-			for _, p := range e.turns {
-				turn = append(turn, "turns:"+net.JoinHostPort(host, strconv.Itoa(int(p)))+"?transport=tcp")
+		for _, p := range asked {
+			stun = append(stun, at("stun:%s", p))
+		}
+		for _, p := range tls {
+			turn = append(turn, at("turns:%s?transport=tcp", p))
+		}
+		for i := range max(len(udp), len(tcp)) {
+			if i < len(udp) {
+				turn = append(turn, at("turn:%s?transport=udp", udp[i]))
+			}
+			if i < len(tcp) {
+				turn = append(turn, at("turn:%s?transport=tcp", tcp[i]))
 			}
 		}
 	}

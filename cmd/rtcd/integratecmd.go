@@ -145,7 +145,9 @@ func integrationServer(ctx context.Context, c *config.Loaded, user string, ttl t
 	if len(c.Turn.APIKeys) > 0 {
 		out.APIKey = c.Turn.APIKeys[0]
 	}
-	out.STUN, out.TURN = iceURLs(c, configuredEndpoints(c), addrs)
+	e := configuredEndpoints(c)
+	e.paired = true
+	out.STUN, out.TURN = iceURLs(c, e, addrs)
 	return out, nil
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"rtcd/config"
+	"rtcd/mux"
 	"rtcd/turnsrv"
 	"rtcd/turnsrv/udp"
 )
@@ -84,13 +84,15 @@ func heldBy(network string, port int) string {
 // httpServer is one HTTP server with its listeners.
 type httpServer struct {
 	server    *http.Server
+	visitors  *mux.Visitors // those of the server, and of the ports that it shares
 	listeners []net.Listener
 }
 
 // newHTTPServer returns a server whose clients cannot hold on to it by being slow. The
 // deadlines end when a connection becomes a WebSocket.
 func newHTTPServer(h http.Handler, log *slog.Logger) *httpServer {
-	return &httpServer{server: &http.Server{
+	visitors := &mux.Visitors{}
+	return &httpServer{visitors: visitors, server: &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
@@ -98,12 +100,12 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *httpServer {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnState:         (&visitors{most: maxVisitors}).state,
+		ConnState:         visitors.State,
 	}}
 }
 
-// listen binds addresses; with a TLS configuration their connections are encrypted.
-func (w *httpServer) listen(addrs []config.Address, tlsConfig *tls.Config, next bool) error {
+// listen binds addresses; with shared options TURN is spoken there too.
+func (w *httpServer) listen(addrs []config.Address, next bool, shared *mux.Options) error {
 	for _, a := range addrs {
 		l, err := listenStream(a, next)
 		if err != nil {
@@ -111,8 +113,10 @@ func (w *httpServer) listen(addrs []config.Address, tlsConfig *tls.Config, next 
 		}
 		log := w.server.ErrorLog
 		l = turnsrv.Patient(l, func(err error) { log.Printf("cannot accept a connection on %s: %v", a, err) })
-		if tlsConfig != nil {
-			l = tls.NewListener(l, tlsConfig)
+		if shared != nil {
+			o := *shared
+			o.Visitors = w.visitors
+			l = mux.New(l, o)
 		}
 		w.listeners = append(w.listeners, l)
 	}

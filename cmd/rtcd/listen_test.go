@@ -17,6 +17,7 @@ import (
 
 	"rtcd/config"
 	"rtcd/internal/testnet"
+	"rtcd/mux"
 )
 
 // An HTTP server's clients cannot hold on to it by being slow.
@@ -68,8 +69,8 @@ func TestSlowHTTPClientsAreCut(t *testing.T) {
 // good user behind the same address gets in.
 func TestVisitorsAreBounded(t *testing.T) {
 	s := newHTTPServer(http.NotFoundHandler(), discard())
-	s.server.ConnState = (&visitors{most: 3}).state
-	if err := s.listen([]config.Address{"127.0.0.1:0"}, nil, false); err != nil {
+	s.visitors.Most = 3
+	if err := s.listen([]config.Address{"127.0.0.1:0"}, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -101,7 +102,14 @@ func TestVisitorsAreBounded(t *testing.T) {
 }
 
 // Connections are plain TCP, by whose descriptor the hub waits: neither wrapped nor MPTCP.
+// That the port is TURN's too changes nothing.
 func TestAcceptedConnectionsArePlain(t *testing.T) {
+	for _, shared := range []*mux.Options{nil, {}} {
+		wantPlain(t, shared)
+	}
+}
+
+func wantPlain(t *testing.T, shared *mux.Options) {
 	l, err := listenStream("127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +118,7 @@ func TestAcceptedConnectionsArePlain(t *testing.T) {
 	seen := make(chan net.Conn, 1)
 	s := newHTTPServer(http.NotFoundHandler(), discard())
 	s.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { seen <- c; return ctx }
-	if err := s.listen([]config.Address{"127.0.0.1:0"}, nil, false); err != nil {
+	if err := s.listen([]config.Address{"127.0.0.1:0"}, false, shared); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -120,6 +128,7 @@ func TestAcceptedConnectionsArePlain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	io.WriteString(conn, "GET ")
 	tcp, ok := (<-seen).(*net.TCPConn)
 	if !ok {
 		t.Fatal("the connection is wrapped")

@@ -87,7 +87,8 @@ func openPorts(c *config.Loaded) []ports.Rule {
 			}
 		}
 	}
-	add(c.Listen.HTTPS, "pages and signaling", "tcp")
+	add(c.Listen.HTTPS, "pages, signaling and TURN over TLS", "tcp")
+	add(c.Listen.HTTPS, "TURN", "udp")
 	if len(c.Listen.HTTPS) > 0 {
 		add(c.Listen.HTTP, "certificates and redirect to https", "tcp")
 	} else {
@@ -136,8 +137,9 @@ func printZone(cmd *cobra.Command, c *config.Loaded) error {
 	if len(e.turn) > 0 {
 		zone.Turn = e.turn[0]
 	}
-	if len(e.turns) > 0 {
-		zone.Turns = e.turns[0]
+	e.trusted = true // it will be, by the time that somebody asks
+	if secured, _, _ := e.ports(); len(secured) > 0 {
+		zone.Turns = secured[0]
 	}
 	if len(zone.Addrs) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "No public address is known here: add the A and AAAA records of the server, or set turn.external_ip.")

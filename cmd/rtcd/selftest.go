@@ -113,9 +113,9 @@ func (a *app) listenerOf(t probe.Target) (netip.Addr, bool) {
 	case "udp":
 		bound = a.turn.Addrs(relay.UDP)
 	case "tcp":
-		bound = a.turn.Addrs(relay.TCP)
+		bound = slices.Concat(a.turn.Addrs(relay.TCP), a.http.addrs())
 	case "tls":
-		bound = a.turn.Addrs(relay.TLS)
+		bound = slices.Concat(a.turn.Addrs(relay.TLS), a.https.addrs())
 	case "dtls":
 		bound = a.turn.Addrs(relay.DTLS)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ import (
 	"rtcd/creds"
 	"rtcd/diagnosis"
 	"rtcd/internal/supervisor"
+	"rtcd/mux"
 	"rtcd/portmap"
 	"rtcd/selftest"
 	"rtcd/signaling"
@@ -149,6 +151,9 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if a.tokens, err = s.tokens(); err != nil {
 		return nil, err
 	}
+	if err := a.listenHTTPS(); err != nil {
+		return nil, err
+	}
 	if err := a.listenTurn(ctx, creds.Derive(s.master, creds.PurposeNonce, 32)); err != nil {
 		return nil, err
 	}
@@ -176,6 +181,9 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 				turnsrv.Listener{Transport: relay.UDP, Addr: string(addr)},
 				turnsrv.Listener{Transport: relay.TCP, Addr: string(addr)})
 		}
+		for i, addr := range c.Listen.HTTPS {
+			listeners = append(listeners, turnsrv.Listener{Transport: relay.UDP, Addr: withPortOf(addr, a.https.listeners[i])})
+		}
 		for _, addr := range c.Listen.Turns {
 			listeners = append(listeners,
 				turnsrv.Listener{Transport: relay.TLS, Addr: string(addr), TLS: a.cert.tlsConfig()},
@@ -202,6 +210,13 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 			return fmt.Errorf("%w%s", err, heldByAny(listeners))
 		}
 	}
+}
+
+// withPortOf is an address that was bound, with its port if any would do.
+func withPortOf(a config.Address, l net.Listener) string {
+	host, _, _ := net.SplitHostPort(string(a)) // it was bound
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return net.JoinHostPort(host, port)
 }
 
 // udpOptions is turn.udp and turn.coalesce.
@@ -247,7 +262,6 @@ func (a *app) newHub(resumeKey []byte) (err error) {
 	if a.dialects, err = newDialects(c, a.hub, a.registry); err != nil {
 		return err
 	}
-	a.putSite(false)
 	return nil
 }
 
@@ -273,19 +287,31 @@ func restricts(c *config.Loaded, addrs []external) bool {
 	return false
 }
 
-// listenHTTP binds the site and the admin endpoint.
+// listenHTTPS binds the site.
+func (a *app) listenHTTPS() error {
+	a.https = newHTTPServer(a, a.log)
+	return a.https.listen(a.config.Listen.HTTPS, false, a.shared("https", a.cert.tlsConfig()))
+}
+
+// shared is how HTTP shares the port of a listener with TURN.
+func (a *app) shared(listener string, tlsConfig *tls.Config) *mux.Options {
+	counts := mux.NewCounts(listener)
+	a.registry.MustRegister(counts)
+	return &mux.Options{
+		TLS: tlsConfig, UnderTLS: turnsrv.UnderTLS, Logger: a.log, Counts: counts,
+		TURN: func(c mux.Client) { a.turn.Take(turnsrv.Handed(c)) },
+	}
+}
+
+// listenHTTP binds the plain site and the admin endpoint.
 func (a *app) listenHTTP() error {
 	c := a.config
-	a.https = newHTTPServer(a, a.log)
-	if err := a.https.listen(c.Listen.HTTPS, a.cert.tlsConfig(), false); err != nil {
-		return err
-	}
 	plain := http.Handler(a)
 	if port := a.https.port(); port != 0 {
 		plain = redirect(port)
 	}
 	a.http = newHTTPServer(plain, a.log)
-	if err := a.http.listen(c.Listen.HTTP, nil, a.nextFree("listen.http")); err != nil {
+	if err := a.http.listen(c.Listen.HTTP, a.nextFree("listen.http"), a.shared("http", nil)); err != nil {
 		return err
 	}
 	a.life = newLifecycle(a.dialects, a.turn, a.log, a.hangup)
@@ -297,17 +323,18 @@ func (a *app) listenHTTP() error {
 	}
 	a.admin = newHTTPServer(adminRoutes(a, token), a.log)
 	a.admin.server.WriteTimeout = 0 // profiles take as long as they are asked to
-	if err := a.admin.listen(c.Listen.Admin, nil, a.nextFree("listen.admin")); err != nil {
+	if err := a.admin.listen(c.Listen.Admin, a.nextFree("listen.admin"), nil); err != nil {
 		return err
 	}
 	if socket := runtimeSocket(); socket != "" && !slices.Contains(c.Listen.Admin, socket) {
-		if err := a.admin.listen([]config.Address{socket}, nil, false); err != nil {
+		if err := a.admin.listen([]config.Address{socket}, false, nil); err != nil {
 			return err
 		}
 	}
 	a.turn.SetPolicy(a.policy())
 	a.mapper.Set(a.mappedPorts())
 	a.registry.MustRegister(nodeState{a})
+	a.putSite(false)
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"rtcd/signaling"
-	"rtcd/turnsrv/relay"
 )
 
 // site is all that answers requests and mints credentials by the configuration. It
@@ -28,8 +27,7 @@ func (a *app) newSite() *site {
 	if before := a.now.Load(); before != nil {
 		m.longest = max(m.longest, before.minter.longest)
 	}
-	e := endpoints{turn: a.ports(relay.UDP), turns: a.ports(relay.TLS)}
-	stun, turn := iceURLs(c, e, a.externals)
+	stun, turn := iceURLs(c, a.endpoints(), a.externals)
 	m.advertised = slices.Concat(stun, turn)
 	m.stun, m.turn = a.tester.Usable(stun), a.tester.Usable(turn)
 	return &site{m, newAPI(c, m, a.tokens, a.hub.Penalize, a.infoTest, a.desk).routes(a.hub, a.dialects, a.pages)}

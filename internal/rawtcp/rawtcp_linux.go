@@ -28,11 +28,11 @@ type call struct {
 // maxRead bounds the bytes that one call copies while it holds the processor.
 const maxRead = 64 << 10
 
-// Wrap returns nc with raw system calls if it is a *net.TCPConn, else nc. Of the result
+// Wrap returns nc with raw system calls if it is TCP (see TCP), else nc. Of the result
 // one goroutine may read and one may write at a time.
 func Wrap(nc net.Conn) net.Conn {
-	t, ok := nc.(*net.TCPConn)
-	if !ok {
+	t := TCP(nc)
+	if t == nil {
 		return nc
 	}
 	raw, err := t.SyscallConn()

@@ -1,7 +1,7 @@
-package main
+package mux
 
 import (
-	"crypto/tls"
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -9,32 +9,28 @@ import (
 	"sync"
 )
 
-// visitors are the connections of an HTTP server on which nothing is being answered: those
-// that have sent no request yet, and those that may send another. An address, behind which
-// many people may be, has room for so many; then its oldest goes, so that it can neither use
-// up the process's descriptors nor keep a good user out.
-type visitors struct {
-	most int // of one IPv4 address or IPv6 /64
+// Visitors are the connections of strangers on which nothing is being answered: those that
+// have not shown what they are, that have sent no HTTP request yet, and those that may send
+// another. An address, behind which many people may be, has room for so many; then its oldest
+// goes, so that it can neither use up the process's descriptors nor keep a good user out.
+type Visitors struct {
+	Most int // of one IPv4 address or IPv6 /64; default 1024: a browser has up to six
 
 	mu      sync.Mutex // guards waiting
 	waiting map[netip.Prefix][]net.Conn
 }
 
-// maxVisitors is visitors.most: a browser has up to six.
-const maxVisitors = 1024
+const defaultVisitors = 1024
 
-// state is http.Server's ConnState.
-func (v *visitors) state(c net.Conn, s http.ConnState) {
+// State is http.Server's ConnState.
+func (v *Visitors) State(c net.Conn, s http.ConnState) {
 	if out := v.take(c, s); out != nil {
-		if t, ok := out.(*tls.Conn); ok {
-			out = t.NetConn() // without a word, which might have to wait
-		}
-		out.Close()
+		bare(out).Close() // without a word, which might have to wait
 	}
 }
 
 // take follows one connection, and returns the one that has to go.
-func (v *visitors) take(c net.Conn, s http.ConnState) (out net.Conn) {
+func (v *Visitors) take(c net.Conn, s http.ConnState) (out net.Conn) {
 	key := visitorOf(c.RemoteAddr())
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -43,7 +39,7 @@ func (v *visitors) take(c net.Conn, s http.ConnState) (out net.Conn) {
 		list = slices.Delete(list, i, i+1)
 	}
 	if s == http.StateNew || s == http.StateIdle {
-		if list = append(list, c); len(list) > v.most {
+		if list = append(list, c); len(list) > cmp.Or(v.Most, defaultVisitors) {
 			out = list[0]
 			list = slices.Delete(list, 0, 1)
 		}
