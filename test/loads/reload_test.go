@@ -131,12 +131,24 @@ func TestF4ReloadInMidCall(t *testing.T) {
 		}
 		return err
 	}
+	p := s.pulse(t)
 	o := soak.Options{Calls: 50, Outside: 50, Rate: 5000, For: 30 * time.Second}
 	o.During = func() error {
-		for range hangups {
-			s.signal(t, syscall.SIGHUP)
-			time.Sleep(20 * time.Millisecond)
+		const every = 20 * time.Millisecond
+		usual, err := p.gap(func() { time.Sleep(hangups * every) })
+		if err != nil {
+			return err
 		}
+		longest, err := p.gap(func() {
+			for range hangups {
+				s.signal(t, syscall.SIGHUP)
+				time.Sleep(every)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		row.figure("the longest gap in a call with a packet every %v: %s during the reloads, %s in as long a time before", beat, millis(longest), millis(usual))
 		s.configure(t, "turn: [")
 		if err := reload(); err == nil {
 			t.Error("invalid YAML is taken")
