@@ -1,9 +1,10 @@
 # What can be done here. `make test` is everything a change has to pass; it installs what it needs (Debian, as root).
-.PHONY: run test tools vet unit cross net e2e lint fuzz fuzz-nightly bench bench-routes
+.PHONY: run test tools vet unit cross net e2e lint vuln fuzz fuzz-nightly bench bench-routes
 
 GO       ?= go
 FUZZTIME ?= 30s
 LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VULN     := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(if $(GOVULNDB),-db $(GOVULNDB))
 
 # A clone that belongs to somebody else must build too.
 export GOFLAGS += -buildvcs=false
@@ -37,6 +38,10 @@ e2e: tools ## the same in its long form: larger files, more pairs of clients, lo
 lint: ## golangci-lint with .golangci.yml
 	$(LINT) run ./...
 	cd test && $(LINT) run ./...
+
+vuln: ## known holes in what is linked, by govulncheck; its database is on the internet, so it is no part of test
+	@$(VULN) ./... && (cd test && $(VULN) ./...) || \
+	  { echo "vuln: holes are listed above; or its database could not be fetched: that needs the internet (or GOVULNDB=file:///a/copy)" >&2; exit 1; }
 
 fuzz: ## every fuzzer of the main module for FUZZTIME each
 	@grep -rl --include='*_test.go' --exclude-dir=test '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
