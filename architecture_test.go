@@ -21,6 +21,7 @@ import (
 // ARCHITECTURE.md. cmd/rtcd may import all.
 var mayImport = map[string][]string{
 	"rtcd/address":          {},
+	"rtcd/accounting":       {},
 	"rtcd/config":           {},
 	"rtcd/creds":            {},
 	"rtcd/integrate":        {},

@@ -7,15 +7,16 @@ import "time"
 // secret keeps a value out of every output, reload:"restart" marks a key, or all of
 // a section, that a running process cannot take anew.
 type Config struct {
-	Domain    string    `yaml:"domain" reload:"restart" jsonschema_description:"Public host name or IP address that clients use; empty means this machine's address."`
-	Check     Access    `yaml:"check" jsonschema_description:"Who may run the test of the check page: token = the bearer of a join token, open = everybody, with credentials of 60 s that only reach this relay itself."`
-	Listen    Listen    `yaml:"listen" reload:"restart" jsonschema_description:"Addresses to listen on, each one or a list; empty means off."`
-	TLS       TLS       `yaml:"tls" jsonschema_description:"Certificates for https and turns."`
-	Turn      Turn      `yaml:"turn" jsonschema_description:"The STUN and TURN relay."`
-	Signaling Signaling `yaml:"signaling" jsonschema_description:"The WebSocket hub."`
-	SelfTest  Duration  `yaml:"self_test" jsonschema_description:"Time between two tests of each advertised URL, which is used as a client would; one that fails is not handed out until it works again. 0 = none."`
-	Drain     Drain     `yaml:"drain" jsonschema_description:"What happens between SIGTERM and the end."`
-	Log       Log       `yaml:"log" jsonschema_description:"What is written to standard error."`
+	Domain     string     `yaml:"domain" reload:"restart" jsonschema_description:"Public host name or IP address that clients use; empty means this machine's address."`
+	Check      Access     `yaml:"check" jsonschema_description:"Who may run the test of the check page: token = the bearer of a join token, open = everybody, with credentials of 60 s that only reach this relay itself."`
+	Listen     Listen     `yaml:"listen" reload:"restart" jsonschema_description:"Addresses to listen on, each one or a list; empty means off."`
+	TLS        TLS        `yaml:"tls" jsonschema_description:"Certificates for https and turns."`
+	Turn       Turn       `yaml:"turn" jsonschema_description:"The STUN and TURN relay."`
+	Signaling  Signaling  `yaml:"signaling" jsonschema_description:"The WebSocket hub."`
+	Accounting Accounting `yaml:"accounting" jsonschema_description:"The books of the relay: who relayed how much, from where and through which port."`
+	SelfTest   Duration   `yaml:"self_test" jsonschema_description:"Time between two tests of each advertised URL, which is used as a client would; one that fails is not handed out until it works again. 0 = none."`
+	Drain      Drain      `yaml:"drain" jsonschema_description:"What happens between SIGTERM and the end."`
+	Log        Log        `yaml:"log" jsonschema_description:"What is written to standard error."`
 }
 
 // Listen holds the listeners' addresses.
@@ -132,6 +133,17 @@ type SignalingLimits struct {
 	Queue        Count `yaml:"queue" jsonschema_description:"Messages waiting for one member before it is closed as too slow."`
 }
 
+// Accounting is where the relay's books are kept.
+type Accounting struct {
+	File    string   `yaml:"file" jsonschema_description:"File of JSON lines: auto = accounting/accounting.jsonl in the state directory, or a path that ends with .jsonl; empty means off."`
+	Keep    Duration `yaml:"keep" jsonschema_description:"Records older than this are forgotten, a day later at most; 0 = never."`
+	Size    Size     `yaml:"size" jsonschema_description:"Bytes of all files together; the oldest go first. 0 = any."`
+	Interim Duration `yaml:"interim" jsonschema_description:"How often live allocations that relay something are written down; 0 = never."`
+}
+
+// AccountingAuto is the file's place in the state directory.
+const AccountingAuto = "auto"
+
 // Drain is the end of a process.
 type Drain struct {
 	Timeout Duration `yaml:"timeout" jsonschema_description:"How long live allocations may go on after SIGTERM; 0 = no limit."`
@@ -188,7 +200,10 @@ func Default() Config {
 			},
 		},
 		SelfTest: Duration(5 * time.Minute),
-		Drain:    Drain{Timeout: Duration(300 * time.Second)},
-		Log:      Log{Level: "info", Format: "auto"},
+		Accounting: Accounting{
+			File: AccountingAuto, Keep: Duration(7 * 24 * time.Hour), Size: 1 << 30, Interim: Duration(time.Minute),
+		},
+		Drain: Drain{Timeout: Duration(300 * time.Second)},
+		Log:   Log{Level: "info", Format: "auto"},
 	}
 }

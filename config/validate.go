@@ -28,6 +28,7 @@ func (l *loader) validate() {
 			l.fault("self_test", "%s is too short; want 10s or more, or 0 for none", l.SelfTest)
 		}
 	})
+	l.validateAccounting()
 }
 
 func (l *loader) check(path string, f func()) {
@@ -291,6 +292,25 @@ func (l *loader) validateSignaling() {
 
 // maxRealm is the longest turn.realm: every answer to a stranger carries it.
 const maxRealm = 56
+
+func (l *loader) validateAccounting() {
+	a := l.Accounting
+	l.check("accounting.file", func() {
+		if a.File != "" && a.File != AccountingAuto && !strings.HasSuffix(a.File, ".jsonl") {
+			l.fault("accounting.file", "%q: want auto, \"\" or a path that ends with .jsonl", a.File)
+		}
+	})
+	l.check("accounting.size", func() {
+		if a.Size > 0 && a.Size < 1<<20 {
+			l.fault("accounting.size", "%s is too little to find anything in; want at least 1MiB, or 0 for any", a.Size)
+		}
+	})
+	l.check("accounting.interim", func() {
+		if a.Interim > 0 && a.Interim < Duration(time.Second) {
+			l.fault("accounting.interim", "%s is too often; want at least 1s, or 0 for never", a.Interim)
+		}
+	})
+}
 
 // maxCoalesce is the longest turn.coalesce.
 const maxCoalesce = Duration(200 * time.Microsecond)

@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -197,7 +198,11 @@ func (h *Hub) open(hello Hello, t Transport) (*Session, *link, *Error) {
 		s.abandon()
 		return nil, nil, err
 	}
-	h.log.Debug("session opened", "member", s.member.ID, "tenant", hello.Tenant)
+	h.log.Info("session opened", "event", "session_opened", "member", s.member.ID, "name", s.member.User,
+		"tenant", hello.Tenant, "dialect", cmp.Or(hello.Dialect, "native"), "client", hello.Address)
+	if room := hello.Join.Room; room != "" {
+		s.logRoom("joined", room)
+	}
 	h.agenda.sooner(&s.slot, now.Add(h.o.PingEvery))
 	s.start(first, welcome)
 	return s, first, nil
@@ -294,6 +299,27 @@ func (h *Hub) welcome(s *Session, generation uint64, resumed bool) *Event {
 			Resume: h.resumer.sign(s.member.ID, generation),
 		},
 	}
+}
+
+// Whereabouts is where a member of this node is.
+type Whereabouts struct {
+	Tenant, User string
+	Rooms        []string
+}
+
+// Whereabouts tells where a member is; ok is false for one that this node does not know.
+func (h *Hub) Whereabouts(peer string) (w Whereabouts, ok bool) {
+	s := h.session(peer)
+	if s == nil {
+		return w, false
+	}
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	w = Whereabouts{Tenant: s.in.tenant.Name, User: s.member.User}
+	for _, seat := range s.member.seats {
+		w.Rooms = append(w.Rooms, seat.Room.Name)
+	}
+	return w, true
 }
 
 // Kick puts a member out, wherever in the cluster it is, and says whether it was

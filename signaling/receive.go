@@ -55,16 +55,27 @@ func (s *Session) take(now time.Time, m *Message) (others int) {
 	case TypeICE:
 		s.ice(now, m)
 	default:
+		joined := ""
 		s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
 			before := len(out)
 			out = t.Apply(now, s.member, m, out)
 			for _, d := range out[before:] {
-				if d.Event != nil && d.To != s.member {
+				switch {
+				case d.Event == nil:
+				case d.To != s.member:
 					others++
+				case d.Event.Type == TypeJoined:
+					joined = d.Event.Room
 				}
 			}
 			return out
 		})
+		switch {
+		case joined != "":
+			s.logRoom("joined", joined)
+		case m.Type == TypeLeave && m.Peer == "":
+			s.logRoom("left", m.Room)
+		}
 	}
 	return others
 }

@@ -216,16 +216,27 @@ func (s *Session) start(l *link, welcome *Event) {
 // finish ends the session's side of things: what waits is still sent unless cut,
 // then the transport is closed. The member is the caller's business.
 func (s *Session) finish(code int, reason string, cut bool) {
+	if s.close(code, reason, cut) {
+		s.logEnd(code, reason)
+	}
+}
+
+// logEnd tells of the end, under no lock: the hub must not wait for a log.
+func (s *Session) logEnd(code int, reason string) {
+	s.hub.log.Info("session ended", "event", "session_ended", "member", s.member.ID, "code", code, "reason", reason)
+}
+
+// close is finish without the log; false if it was over.
+func (s *Session) close(code int, reason string, cut bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
-		return
+		return false
 	}
 	s.over = true
 	s.hub.forget(s) // before the client can know
 	s.hub.agenda.set(&s.slot, time.Time{})
 	s.hub.metrics.closed.WithLabelValues(strconv.Itoa(code)).Inc()
-	s.hub.log.Debug("session ended", "member", s.member.ID, "code", code, "reason", reason)
 	if s.link == nil || cut {
 		s.out.discard()
 	}
@@ -235,6 +246,12 @@ func (s *Session) finish(code int, reason string, cut bool) {
 	} else {
 		s.hub.metrics.away.Dec()
 	}
+	return true
+}
+
+// logRoom tells that the member came into a room or left it.
+func (s *Session) logRoom(what, room string) {
+	s.hub.log.Info("member "+what+" a room", "event", "room_"+what, "member", s.member.ID, "room", room, "tenant", s.in.tenant.Name)
 }
 
 // expel removes the member and ends the session.

@@ -23,6 +23,14 @@ type tenancy struct {
 	out    []Delivery // kept between calls for its memory, as turns
 	turns  []turn
 	revoke []string
+	ended  []ending // to be logged
+}
+
+// ending is the end of a session.
+type ending struct {
+	session *Session
+	code    int
+	reason  string
 }
 
 func newTenancy(h *Hub, hello *Hello) *tenancy {
@@ -48,7 +56,16 @@ func (x *tenancy) do(now time.Time, decide func(t *Tenant, out []Delivery) []Del
 	}
 }
 
+// decide is do, but for what is to be revoked.
 func (x *tenancy) decide(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string) {
+	due, revoke, ended := x.decideLocked(now, decide)
+	for _, e := range ended {
+		e.session.logEnd(e.code, e.reason)
+	}
+	return due, revoke
+}
+
+func (x *tenancy) decideLocked(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string, []ending) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer x.hub.takeTurns(&x.turns) // after a panic, too: nobody else writes to them
@@ -58,9 +75,16 @@ func (x *tenancy) decide(now time.Time, decide func(t *Tenant, out []Delivery) [
 	}
 	clear(out)
 	x.out = out[:0]
-	revoke := x.revoke
-	x.revoke = nil
-	return x.tenant.Due(), revoke
+	revoke, ended := x.revoke, x.ended
+	x.revoke, x.ended = nil, nil
+	return x.tenant.Due(), revoke, ended
+}
+
+// end ends a session, to be logged later.
+func (x *tenancy) end(s *Session, code int, reason string, cut bool) {
+	if s.close(code, reason, cut) {
+		x.ended = append(x.ended, ending{s, code, reason})
+	}
 }
 
 // deliver carries out one delivery and appends what follows from it.
@@ -89,7 +113,7 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		}
 		if !s.pushFor(e, true, &x.turns) {
 			x.hub.metrics.overfull.Inc()
-			s.finish(CloseSlow, "too slow", true)
+			x.end(s, CloseSlow, "too slow", true)
 			return x.tenant.Remove(d.To, ReasonSlow, false, out)
 		}
 	}
@@ -99,7 +123,7 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 			x.revoke = append(x.revoke, user)
 		}
 	case EffectEnd:
-		s.finish(d.Close, "", false)
+		x.end(s, d.Close, "", false)
 	}
 	return out
 }

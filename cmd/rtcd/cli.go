@@ -76,6 +76,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		credentialsCommand(), tokenCommand(), probeCommand(), versionCommand(),
 		portsCommand(), integrateCommand(),
 	)
+	root.AddCommand(accountingCommand())
 	root.AddCommand(adminCommands()...)
 	return root
 }

@@ -133,7 +133,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, from []netip.Addr, 
 	}
 }
 
-// onEvent is the relay's OnEvent.
+// onEvent is what log and checks do with an event of the relay.
 func (a *app) onEvent(e relay.Event) {
 	a.events.put(e)
 	a.desk.Event(e)

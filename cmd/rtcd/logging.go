@@ -17,11 +17,21 @@ import (
 // may be changed at any time.
 func newLogger(c *config.Loaded, level *slog.LevelVar, w io.Writer) *slog.Logger {
 	level.Set(logLevel(c.Log.Level))
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: stableKeys}
 	if c.Log.Format == "text" || c.Log.Format == "auto" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// stableKeys has an error go by one name wherever it was logged. The other keys that
+// programs may rest on are event, allocation, user, member, client, relay and peer; the
+// user part of a member's credentials is its id, so that one search finds all of a call.
+func stableKeys(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "error" {
+		a.Key = "err"
+	}
+	return a
 }
 
 // logDropped tells Prometheus what did not get into the log.
@@ -105,19 +115,25 @@ func (e *eventLog) write(event relay.Event) {
 	}
 	i := event.Info
 	attrs := []slog.Attr{
-		slog.Uint64("allocation", i.ID), slog.String("user", i.User),
+		slog.String("event", ""), slog.Uint64("allocation", i.ID), slog.String("user", i.User),
 		slog.String("client", i.Client.String()), slog.String("transport", i.Transport.String()),
-		slog.Any("relays", i.Relays),
+		slog.Any("relay", i.Relays),
 	}
-	level, message := slog.LevelInfo, "allocation made"
+	var level slog.Level
+	var message, what string
 	switch event.Kind {
+	case relay.Allocated:
+		level, message, what = slog.LevelInfo, "allocation made", "allocation_made"
 	case relay.Refreshed:
-		level, message = slog.LevelDebug, "allocation refreshed"
+		level, message, what = slog.LevelDebug, "allocation refreshed", "allocation_refreshed"
 	case relay.Closed:
-		message = "allocation closed"
+		level, message, what = slog.LevelInfo, "allocation closed", "allocation_closed"
 		attrs = append(attrs, slog.String("reason", event.Reason),
 			slog.Uint64("sent_bytes", i.SentBytes), slog.Uint64("sent_packets", i.SentPackets),
 			slog.Uint64("received_bytes", i.ReceivedBytes), slog.Uint64("received_packets", i.ReceivedPackets))
+	default:
+		return
 	}
+	attrs[0].Value = slog.StringValue(what)
 	e.log.LogAttrs(context.Background(), level, message, attrs...)
 }

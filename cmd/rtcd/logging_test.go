@@ -52,3 +52,18 @@ func TestLinesThatAreNotLoggedAreCounted(t *testing.T) {
 		t.Errorf("%d lines and events are counted as dropped, want %d", n, 2+tooMany)
 	}
 }
+
+// TestErrorsGoByOneName: whoever logs them.
+func TestErrorsGoByOneName(t *testing.T) {
+	c, err := config.Load(config.Input{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d disk
+	log := newLogger(c, new(slog.LevelVar), &d)
+	log.Info("one", "error", "a")
+	log.With("error", "b").Info("two", "err", "c")
+	if text := d.String(); strings.Contains(text, `"error"`) || strings.Count(text, `"err"`) != 3 {
+		t.Errorf("the log is\n%s", text)
+	}
+}

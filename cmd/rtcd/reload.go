@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rtcd/accounting"
 	"rtcd/address"
 	"rtcd/config"
 	"rtcd/internal/supervisor"
@@ -62,7 +63,7 @@ func (a *app) take(ctx context.Context, data []byte, asked bool) ([]config.Chang
 	return changes, nil
 }
 
-func (a *app) takeLocked(ctx context.Context, data []byte, asked bool) ([]config.Change, error) {
+func (a *app) takeLocked(ctx context.Context, data []byte, asked bool) (_ []config.Change, err error) {
 	c, err := a.load(data)
 	if err != nil {
 		return nil, err
@@ -78,6 +79,11 @@ func (a *app) takeLocked(ctx context.Context, data []byte, asked bool) ([]config
 		return nil, restart
 	}
 	next, err := a.prepare(ctx, c, changes)
+	defer func() {
+		if err != nil {
+			a.discard(next)
+		}
+	}()
 	if err == nil && asked && a.cert.file != nil { // else its own watch sees to it
 		next.cert, err = a.cert.file.prepare(certFiles(c))
 	}
@@ -93,6 +99,14 @@ type prepared struct {
 	secrets   *secrets
 	addresses *address.Trial // nil: as they are
 	cert      *filePair      // nil: as it is
+	books     *accounting.File
+}
+
+// discard gives back what prepare opened for a reload that comes to nothing.
+func (a *app) discard(p *prepared) {
+	if p != nil && p.books != nil && p.books != a.ledger.File() {
+		p.books.Close()
+	}
 }
 
 // prepare does all that can fail, but for the certificate's files. It changes nothing.
@@ -114,6 +128,9 @@ func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Ch
 			return nil, err
 		}
 		p.addresses = &trial
+	}
+	if p.books, err = openBooks(c, a.ledger.File()); err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -146,6 +163,7 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 		a.level.Set(logLevel(a.config.Log.Level))
 	}
 	a.life.set(a.config.Drain)
+	a.keepBooks(a.config, p.books)
 	a.hub.SetOrigins(a.origins())
 	a.hub.SetMembers(hubLimits(a.config).Members)
 	found, degraded := a.externals, a.degraded

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"rtcd/accounting"
 	"rtcd/address"
 	"rtcd/config"
 	"rtcd/creds"
@@ -101,6 +102,7 @@ type app struct {
 	dialects *dialects
 	pages    http.Handler
 	events   *eventLog
+	ledger   *accounting.Ledger
 	https    *httpServer
 	http     *httpServer
 	admin    *httpServer
@@ -160,6 +162,9 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if err := a.newHub(creds.Derive(s.master, creds.PurposeResume, 32)); err != nil {
 		return nil, err
 	}
+	if err := a.newLedger(); err != nil {
+		return nil, err
+	}
 	return a, a.listenHTTP()
 }
 
@@ -193,7 +198,7 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
 			Policy: policyOf(c, a.externals), Limits: connectionLimits(c),
 			UDP: udpOptions(c), Own: a.ownUser,
-			Logger: a.log, OnEvent: a.onEvent, OnTrace: a.desk.Trace,
+			Logger: a.log, OnEvent: a.tell, OnTrace: a.desk.Trace,
 		})
 		if err != nil {
 			return err
@@ -376,6 +381,9 @@ func (a *app) close() {
 	if a.turn != nil {
 		a.turn.Close()
 	}
+	if a.ledger != nil {
+		a.ledger.SetFile(nil)
+	}
 	if a.dialects != nil {
 		a.dialects.scripts.close()
 	}
@@ -496,8 +504,9 @@ func (a *app) warnOfLocal() {
 	}
 }
 
-// runTurn ends the event log after the relay's last event.
+// runTurn ends the event log and the books after the relay's last event.
 func (a *app) runTurn(ctx context.Context) error {
+	defer a.ledger.Close()
 	defer close(a.events.queue)
 	return a.turn.Run(ctx)
 }
@@ -505,6 +514,7 @@ func (a *app) runTurn(ctx context.Context) error {
 // services is all that runs while the process does.
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
+		a.ledger.Run,
 		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses, a.runMapper,
 		(&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run,
 		a.tester.Run, a.desk.Run,
