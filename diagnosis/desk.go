@@ -20,6 +20,7 @@ const MaxTime = 2 * time.Minute
 const (
 	mostChecks  = 64  // at once
 	mostOfOne   = 4   // of one IPv4 address or IPv6 /64
+	mostHosts   = 8   // of one check
 	mostWaiting = 256 // sightings that the holder has not heard
 	lookEvery   = 250 * time.Millisecond
 )
@@ -59,14 +60,14 @@ type Check struct {
 	ID    string
 	Began time.Time
 
-	desk  *Desk
-	hosts []netip.Addr // whose nameless clients it hears of
-	out   chan Sighting
+	desk *Desk
+	out  chan Sighting
 
 	// Guarded by Desk.mu.
-	over bool
-	lost int
-	seen map[uint64]*relayed // by allocation
+	hosts []netip.Addr // whose nameless clients it hears of
+	over  bool
+	lost  int
+	seen  map[uint64]*relayed // by allocation
 }
 
 // relayed is what was told of an allocation's traffic.
@@ -188,6 +189,9 @@ func (d *Desk) Event(e relay.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c, n := d.checkLocked(e.Info.User); c != nil {
+		if e.Kind == relay.Allocated {
+			c.meetLocked(hostOf(e.Info.Client.Addr()))
+		}
 		if e.Kind == relay.Closed {
 			c.relayedLocked(e.Info, n, now) // what the last look has missed
 			c.seen[e.Info.ID].closed = true // a look that began before may still know it
@@ -195,6 +199,15 @@ func (d *Desk) Event(e relay.Event) {
 		s := ofAllocation(see, e.Reason, e.Info)
 		s.N = &n
 		c.tellLocked(s, now)
+	}
+}
+
+// meetLocked takes in that the holder is at another address too, of the other family
+// perhaps: an allocation from there shows it, which no forged datagram can.
+func (c *Check) meetLocked(host netip.Addr) {
+	if !c.hears(host) && len(c.hosts) < mostHosts {
+		c.hosts = append(c.hosts, host)
+		c.desk.watchLocked()
 	}
 }
 

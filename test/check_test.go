@@ -2,6 +2,7 @@ package test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"rtcd/test/browser"
@@ -11,6 +12,13 @@ import (
 type checkRow struct {
 	URL, Kind, Transport, State, Reason string
 	Errors                              []checkError
+	View                                checkView
+}
+
+// checkView is what the server saw of a row or a test, joined with what the browser did.
+type checkView struct {
+	Code   string
+	Values map[string]any
 }
 
 // checkError is what the browser reported, after how many milliseconds.
@@ -24,6 +32,7 @@ type checkTest struct {
 	State, Reason string
 	Sent, Lost    int
 	RTTs          []float64
+	View          checkView
 }
 
 // checkResult is what the page says in window.rtcdCheckResult and in its HTML.
@@ -34,12 +43,14 @@ type checkResult struct {
 	Advice                  []string
 	Shown                   string // <html data-check>
 	Banner                  string // the words in the banner
+	Said                    string // those about what the server saw, in the rows and tests
+	Seen                    []struct{ See string }
 }
 
 // check opens the check page and waits for its verdict.
-func check(t *testing.T, b *browser.Browser, server *rtcdServer, name string) checkResult {
+func check(t *testing.T, b *browser.Browser, server *rtcdServer, name string, preload ...string) checkResult {
 	t.Helper()
-	page := openPage(t, b, "https://"+hostBoth+"/check?auto=1&lang=en#token="+server.token(t, "check", "tester"))
+	page := openPage(t, b, "https://"+hostBoth+"/check?auto=1&lang=en#token="+server.token(t, "check", "tester"), preload...)
 	var r checkResult
 	evaluate(t, page, &r, `async () => {
 		const deadline = Date.now() + 150000;
@@ -48,7 +59,8 @@ func check(t *testing.T, b *browser.Browser, server *rtcdServer, name string) ch
 			await new Promise((next) => setTimeout(next, 100));
 		}
 		await new Promise((drawn) => requestAnimationFrame(drawn));
-		return {...window.rtcdCheckResult, shown: document.documentElement.dataset.check, banner: document.querySelector("#banner").innerText};
+		return {...window.rtcdCheckResult, shown: document.documentElement.dataset.check, banner: document.querySelector("#banner").innerText,
+			said: [...document.querySelectorAll("[data-view]")].map((e) => e.innerText).join("\n")};
 	}`)
 	picture(patient(t), t, page, "check-"+name+"-"+string(b.Kind))
 	if r.Shown != r.Verdict {
@@ -75,6 +87,65 @@ func (r checkResult) wantRows(t *testing.T, state string, reasons, transports []
 			t.Errorf("no row over %s that was to be checked", tr)
 		}
 	}
+}
+
+// wantView checks what the server is said to have seen of each row that the filter picks, and that the page says it.
+func (r checkResult) wantView(t *testing.T, code string, pick func(checkRow) bool) {
+	t.Helper()
+	found := false
+	for _, row := range r.Rows {
+		if !pick(row) {
+			continue
+		}
+		found = true
+		if row.View.Code != code {
+			t.Errorf("%s: the server's view is %q %v, want %q", row.URL, row.View.Code, row.View.Values, code)
+		}
+	}
+	if !found {
+		t.Errorf("no row whose view could be %q", code)
+	}
+	if r.Verdict == "fail" && r.Said == "" {
+		t.Error("the page says nothing of what the server saw")
+	}
+}
+
+// reminted is a script that changes each credential of a check by the body of an async function of it, as a server
+// elsewhere would have made it.
+func reminted(change string) string {
+	return `() => {
+	const native = window.fetch;
+	const change = async (s) => {` + change + `};
+	window.fetch = async (url, init) => {
+		const answer = await native(url, init);
+		if (!String(url).endsWith("/api/v1/check")) return answer;
+		const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+		const encoder = new TextEncoder();
+		let text = "";
+		while (!text.includes("\n")) text += (await reader.read()).value;
+		const end = text.indexOf("\n"), begun = JSON.parse(text.slice(0, end));
+		for (const s of [...begun.iceServers, begun.relay, begun.path]) if (s.username) await change(s);
+		return new Response(new ReadableStream({
+			start(c) { c.enqueue(encoder.encode(JSON.stringify(begun) + "\n" + text.slice(end + 1))); },
+			async pull(c) {
+				const {value, done} = await reader.read();
+				if (done) c.close();
+				else c.enqueue(encoder.encode(value));
+			},
+			cancel() { reader.cancel(); },
+		}), {status: answer.status, headers: answer.headers});
+	};
+}`
+}
+
+// hourAgo mints with the relay's own secret and a clock that is an hour slow.
+func hourAgo(secret string) string {
+	return reminted(`
+		s.username = s.username.replace(/^\d+/, (expires) => expires - 3600);
+		const bytes = new TextEncoder();
+		const key = await crypto.subtle.importKey("raw", bytes.encode(` + quote(secret) + `), {name: "HMAC", hash: "SHA-1"}, false, ["sign"]);
+		const mac = await crypto.subtle.sign("HMAC", key, bytes.encode(s.username));
+		s.credential = btoa(String.fromCharCode(...new Uint8Array(mac)));`)
 }
 
 func isTurn(row checkRow) bool { return row.Kind == "turn" }
@@ -111,12 +182,21 @@ func TestCheckPage(t *testing.T) {
 			r.wantRows(t, "pass", []string{"ok", "ok-no-nat"}, []string{"udp"}, func(row checkRow) bool { return row.Kind == "stun" })
 			r.Relay.wantPass(t, "relay")
 			r.Path.wantPass(t, "path")
+			r.wantView(t, "allocated", isTurn)
+			r.wantView(t, "bound", func(row checkRow) bool { return row.Kind == "stun" })
+			if r.Relay.View.Code != "relayed" || r.Path.View.Code != "relayed" {
+				t.Errorf("the server's views of the tests: %+v, %+v", r.Relay.View, r.Path.View)
+			}
+			if n := len(r.Seen); n < 4*len(r.Rows) {
+				t.Errorf("the server told of %d things, which is too few", n)
+			}
 		})
 		// The site hands out credentials for a relay that verifies them with another secret.
 		t.Run(string(kind)+"/wrong secret", func(t *testing.T) {
 			startRTCDOn(t, world.coturn)
 			r := check(t, b, startRTCD(t, change{"", settings{"domain": hostOther}}), "wrong-secret")
-			r.wantFail(t, "all-auth")
+			r.wantFail(t, "elsewhere")
+			r.wantView(t, "elsewhere", isTurn) // it answers, and this server sees nothing of it
 			r.wantRows(t, "fail", []string{"auth"}, []string{"udp", "tcp", "tls"}, isTurn)
 			for _, row := range r.Rows {
 				answered := slices.ContainsFunc(row.Errors, func(e checkError) bool { return e.Code == 401 && e.Ms < 8000 })
@@ -125,11 +205,35 @@ func TestCheckPage(t *testing.T) {
 				}
 			}
 		})
+		t.Run(string(kind)+"/wrong password", func(t *testing.T) {
+			r := check(t, b, startRTCD(t), "wrong-password", reminted(`s.credential = "wrong";`))
+			r.wantFail(t, "bad_password")
+			r.wantRows(t, "fail", []string{"auth"}, []string{"udp", "tcp", "tls"}, isTurn)
+			r.wantView(t, "bad_password", isTurn)
+		})
+		t.Run(string(kind)+"/expired", func(t *testing.T) {
+			server := startRTCD(t)
+			r := check(t, b, server, "expired", hourAgo(server.secret(t)))
+			r.wantFail(t, "expired")
+			r.wantView(t, "expired", isTurn)
+			for _, row := range r.Rows {
+				if late, _ := row.View.Values["late"].(float64); isTurn(row) && (late < 3530 || late > 3600) {
+					t.Errorf("%s: %v s late; want the hour less the minute for which they were minted", row.URL, row.View.Values["late"])
+				}
+			}
+			if !strings.Contains(r.Said, "had ended 35") || !strings.Contains(r.Said, "Clocks") {
+				t.Errorf("the page says %q", r.Said)
+			}
+		})
 		t.Run(string(kind)+"/blocked UDP port", func(t *testing.T) {
 			server := startRTCD(t)
 			firewall(t, "udp dport { 3478, 5349, 443 } drop")
 			r := check(t, b, server, "blocked-udp")
 			r.wantFail(t, "udp-blocked")
+			r.wantView(t, "nothing", func(row checkRow) bool { return row.Transport == "udp" })
+			if !strings.Contains(r.Said, "Nothing came from your address") || !strings.Contains(r.Said, "UDP 3478") {
+				t.Errorf("the page says %q", r.Said)
+			}
 			r.wantRows(t, "fail", []string{"silent-udp"}, []string{"udp"}, func(row checkRow) bool { return row.Transport == "udp" })
 			r.wantRows(t, "pass", []string{"ok"}, []string{"tcp", "tls"}, func(row checkRow) bool { return row.Transport != "udp" })
 			r.Relay.wantPass(t, "relay")
@@ -140,6 +244,9 @@ func TestCheckPage(t *testing.T) {
 				"ip6 daddr "+srv6+" udp dport "+relayRange+" drop\nip6 saddr "+srv6+" udp sport "+relayRange+" drop")
 			r := check(t, b, server, "closed-range")
 			r.wantFail(t, "range-closed")
+			if v := r.Path.View; v.Code != "one-way" || v.Values["sent"] == 0.0 || v.Values["received"] != 0.0 {
+				t.Errorf("the server's view of the path: %+v; want that it sent and nothing came back", v)
+			}
 			r.wantRows(t, "pass", []string{"ok"}, []string{"udp", "tcp", "tls"}, isTurn)
 			r.Relay.wantPass(t, "relay")
 			if r.Path.State != "fail" {
@@ -147,6 +254,29 @@ func TestCheckPage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the server alone can know.
+func TestCheckPageKnowsBetter(t *testing.T) {
+	b := openBrowser(t, browser.Chromium, world.alice)
+	t.Run("answers do not get back", func(t *testing.T) {
+		server := startRTCD(t)
+		firewall(t, "udp sport 3478 drop")
+		r := check(t, b, server, "answer-lost")
+		r.wantFail(t, "udp-answer-lost")
+		r.wantView(t, "answer-lost", func(row checkRow) bool { return row.Transport == "udp" && isTurn(row) })
+	})
+	t.Run("a denied peer", func(t *testing.T) {
+		alice4, alice6 := world.alice.IP4.String()+"/32", world.alice.IP6.String()+"/128"
+		deny := change{"turn", settings{"peers": settings{"deny": []string{"recommended", alice4, alice6}}}}
+		r := check(t, b, startRTCD(t, deny), "denied-peer")
+		r.wantFail(t, "peer-refused")
+		r.wantRows(t, "pass", []string{"ok"}, []string{"udp", "tcp", "tls"}, isTurn)
+		r.Relay.wantPass(t, "relay")
+		if rule, _ := r.Path.View.Values["rule"].(string); rule != "deny "+alice4 && rule != "deny "+alice6 {
+			t.Errorf("the server's view of the path: %+v; want the rule that denies %s", r.Path.View, alice4)
+		}
+	})
 }
 
 // firewall sets the lab's rules until the end of the test.

@@ -167,6 +167,16 @@ func (s *rtcdServer) target(t *testing.T) target {
 	return target{}
 }
 
+// secret is that of the relay's credentials.
+func (s *rtcdServer) secret(t *testing.T) string {
+	t.Helper()
+	secret, err := os.ReadFile(filepath.Join(filepath.Dir(s.config), "turn secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(secret))
+}
+
 // token is a join token for a room.
 func (s *rtcdServer) token(t *testing.T, room, name string) string {
 	t.Helper()

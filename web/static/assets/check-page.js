@@ -9,8 +9,8 @@
 
 import {runCheck} from '../sdk/check.js';
 import {byId, fill, h, icon, svg} from './dom.js';
-import {has, language, number, onLanguage, rich, t} from './i18n.js';
-import {percentile, remedyOf, toMarkdown} from './report.js';
+import {code, has, language, number, onLanguage, rich, t} from './i18n.js';
+import {percentile, remedyOf, sightingDetail, sightingSubject, toMarkdown, viewRemedy, viewWords} from './report.js';
 import {copy, initShell, readFragment} from './shell.js';
 
 /** @typedef {import('../sdk/check.js').Result} Result */
@@ -58,6 +58,8 @@ function draw() {
   fill(byId('tests'), drawTest('relay', result.relay), drawTest('path', result.path));
   byId('more').hidden = result.rows.every((row) => row.candidates.length === 0);
   fill(byId('table'), drawTable(result.rows));
+  byId('trace').hidden = !result.seen?.length;
+  fill(byId('sightings'), drawSightings(result));
   byId('report').hidden = result.verdict === 'running';
 }
 
@@ -105,7 +107,7 @@ function remedy(key, values) {
 function drawRows(r) {
   const said = new Set();
   fill(byId('rows'), r.rows.map((row) => {
-    const key = `${row.reason} ${row.port} ${row.reason === 'dns' ? row.host : ''}`;
+    const key = `${row.reason} ${row.view.code} ${row.port} ${row.reason === 'dns' ? row.host : ''}`;
     const element = drawRow(row, r, !said.has(key));
     said.add(key);
     return element;
@@ -122,8 +124,21 @@ function drawRow(row, r, explained) {
     h('span', {class: 'ms'}, row.ms === null ? '' : t('unit.ms', {n: number(row.ms)})),
     (row.state === 'fail' || row.state === 'skip') && h('div', {class: 'why'},
       h('strong', {}, t(`reason.${row.reason}`, remedyOf(row, r))),
-      explained && remedy(`remedy.${row.reason}`, remedyOf(row, r)),
+      server(row.view, remedyOf(row, r)),
+      explained && (fromServer(row.view, remedyOf(row, r)) ?? remedy(`remedy.${row.reason}`, remedyOf(row, r))),
       seen(row)));
+}
+
+/** What the server saw. @param {import('../sdk/check-trace.js').View} view @param {Record<string, string|number>} values */
+function server(view, values) {
+  const words = viewWords(view, values);
+  return words && h('p', {class: 'server', 'data-view': view.code}, h('span', {class: 'tag'}, t('check.server')), ' ', code(words));
+}
+
+/** What to do by that; null if the browser's own view says as much. @param {import('../sdk/check-trace.js').View} view @param {Record<string, string|number>} values */
+function fromServer(view, values) {
+  const words = viewRemedy(view, values);
+  return words ? h('p', {}, code(words)) : null;
 }
 
 /** @param {Row} row */
@@ -141,13 +156,16 @@ function seen({errors}) {
 
 /** @param {'relay'|'path'} name @param {Measure} m */
 function drawTest(name, m) {
-  const values = {range: result ? rangeOf(result) : '', detail: m.detail};
+  const range = result ? rangeOf(result) : '';
+  const values = {range, ufw: range.replace('-', ':'), detail: m.detail};
   const bad = m.state === 'fail' || m.state === 'skip';
+  const saw = m.state === 'fail' ? server(m.view, values) : null;
   return h('article', {class: `card test is-${m.state}`, 'data-test': name, 'data-state': m.state, 'data-reason': m.reason},
     h('header', {}, dot(m.state),
       h('div', {}, h('h3', {}, t(`test.${name}`)), h('p', {}, t(`test.${name}-note`)))),
     m.rtts.length > 0 && [drawFigures(name, m), drawSpark(m)],
-    bad && h('div', {class: 'why'}, h('strong', {}, t(`reason.${m.reason}`, values)), remedy(`remedy.${m.reason}`, values)));
+    bad && h('div', {class: 'why'}, h('strong', {}, t(`reason.${m.reason}`, values)), saw,
+      (saw && fromServer(m.view, values)) || remedy(`remedy.${m.reason}`, values)));
 }
 
 /** @param {'relay'|'path'} name @param {Measure} m */
@@ -174,6 +192,16 @@ function drawSpark({rtts}) {
     return svg('rect', {x: (i * width).toFixed(2), y: (48 - height).toFixed(2),
       width: (width * 0.7).toFixed(2), height: height.toFixed(2), rx: 0.8});
   }));
+}
+
+/** @param {Result} r */
+function drawSightings(r) {
+  const heads = [['time', 'end'], ['saw', ''], ['for', ''], ['detail', '']];
+  return h('table', {},
+    h('thead', {}, h('tr', {}, heads.map(([key, place]) => h('th', {scope: 'col', class: place || false}, t(key === 'time' ? 'table.time' : `trace.${key}`))))),
+    h('tbody', {}, (r.seen ?? []).map((s) => h('tr', {'data-see': s.see},
+      h('td', {class: 'end'}, t('unit.ms', {n: number(s.at)})), h('td', {}, t(`see.${s.see}`)),
+      h('td', {class: 'mono'}, sightingSubject(s, r)), h('td', {class: 'mono'}, sightingDetail(s))))));
 }
 
 /** @param {Row[]} rows */

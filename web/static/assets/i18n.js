@@ -77,7 +77,12 @@ export function has(key) {
  * @returns {Node[]}
  */
 export function rich(key, values = {}) {
-  return t(key, values).split('`').map((part, i) =>
+  return code(t(key, values));
+}
+
+/** Text with `code` as elements. @param {string} text @returns {Node[]} */
+export function code(text) {
+  return text.split('`').map((part, i) =>
     i % 2 ? h('code', {}, part) : document.createTextNode(part));
 }
 

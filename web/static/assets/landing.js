@@ -97,7 +97,8 @@ function drawFacts() {
   const {urls = [], realm = '', relay_ports: range = ''} = info.turn ?? {};
   const hub = `${location.origin.replace(/^http/, 'ws')}/ws`;
   fill(facts,
-    fact('home.relay', h('ul', {}, urls.map((/** @type {string} */ url) => h('li', {}, h('code', {}, url), h('span', {class: 'tag'}, transport(url)))))),
+    fact('home.relay', h('ul', {}, urls.map((/** @type {string} */ url) => h('li', {}, h('code', {}, url), h('span', {class: 'tag'}, transport(url)), tested(url))))),
+    fact('home.tested', drawTested()),
     fact('home.ports', range ? h('code', {}, `${range}/udp`) : '–'),
     fact('home.realm', realm || '–'),
     fact('home.hub', h('ul', {}, h('li', {}, h('code', {}, hub), h('span', {class: 'tag'}, t(`home.auth-${info.auth === 'none' ? 'none' : 'token'}`))))),
@@ -107,6 +108,23 @@ function drawFacts() {
 /** @param {string} key @param {Node|string} value */
 function fact(key, value) {
   return [h('dt', {}, t(key)), h('dd', {}, value)];
+}
+
+/** How a URL fared in the server's own test. @param {string} url */
+function tested(url) {
+  const state = info.self_test?.urls?.[url];
+  if (!state || state === 'unknown') return null;
+  const tone = {up: 'pass', down: 'fail', failing: 'skip'}[state] ?? 'skip';
+  return h('span', {class: `state is-${tone}`, 'data-state': state}, icon(tone === 'pass' ? 'pass' : 'fail'), t(`home.state-${state}`));
+}
+
+function drawTested() {
+  const test = info.self_test;
+  if (!test) return t('home.tested-not');
+  const states = Object.values(test.urls);
+  const n = states.filter((s) => s === 'up').length;
+  const values = {n, all: states.length, when: date(new Date(test.at))};
+  return t(n === states.length ? 'home.tested-all' : 'home.tested-at', values);
 }
 
 /** @param {string} url */

@@ -7,7 +7,7 @@ import {addressFamily, connectionInfo} from './connection.js';
  * @typedef {Object} Measure
  * @property {'wait'|'run'|'pass'|'fail'|'skip'} state
  * @property {string} reason   "", or: no-relay, restricted, no-public-address, no-address, other-family
- *                             (skip); not-connected, lossy, range-closed, range-filtered (fail)
+ *                             (skip); not-connected, lossy, range-closed, range-filtered, peer-refused (fail)
  * @property {string} detail   an address, where the reason speaks of one
  * @property {string} url      of the TURN server that was used
  * @property {number|null} connectMs
@@ -17,6 +17,7 @@ import {addressFamily, connectionInfo} from './connection.js';
  * @property {number} bytes    of the bulk transfer
  * @property {number|null} mbps
  * @property {import('./connection.js').ConnectionInfo|null} pair
+ * @property {import('./check-trace.js').View} view  what the server saw of it
  */
 
 const CONNECT_LIMIT = 8000; // ms

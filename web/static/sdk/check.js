@@ -15,6 +15,7 @@
 
 import {addressFamily} from './connection.js';
 import {pathTest, relayTest} from './check-relay.js';
+import {openTrace, seenOf, testViewOf, UNKNOWN, viewOf} from './check-trace.js';
 import {readToken} from './hub.js';
 
 /** ms for one URL; Chromium alone would wait 40 s for a silent server, Firefox 11 s. */
@@ -45,6 +46,8 @@ export const PROBE_LIMIT = 8000;
  * @property {Candidate[]} candidates
  * @property {{code: number, text: string, ms: number}[]} errors   what the browser reported
  * @property {RTCIceServer} server
+ * @property {number} n           of its credential in this check
+ * @property {import('./check-trace.js').View} view  what the server saw, joined with what the browser did
  */
 /** @typedef {import('./check-relay.js').Measure} Measure */
 /**
@@ -61,6 +64,8 @@ export const PROBE_LIMIT = 8000;
  * @property {Row[]} rows
  * @property {Measure} relay          relay to relay
  * @property {Measure} path           from the relay through the network to this browser
+ * @property {import('./check-trace.js').Sighting[]|null} seen  what the server saw; null if it does not tell
+ * @property {string} address         this browser's, as the server sees it; "" if it does not tell
  * @property {string[]} advice        codes of what the rows mean together
  */
 /**
@@ -85,21 +90,50 @@ export async function runCheck(options = {}) {
     onUpdate(result);
   };
   update();
+  /** @type {import('./check-trace.js').Trace|null} */
+  let trace = null;
   try {
-    const servers = await fetchServers(result, base, token);
-    result.rows = rowsOf(servers);
+    const found = await fetchServers(result, base, token, update);
+    trace = found.trace;
+    result.seen = trace?.sightings ?? null;
+    result.address = trace?.begun.address ?? '';
+    result.rows = rowsOf(found.servers);
     if (!result.rows.length) throw new Refusal('no-servers');
     update();
     await Promise.all(result.rows.map((row) => probe(row, limit, update)));
-    await measure(result, update);
+    join(result, trace);
+    await measure(result, trace, update);
+    if (trace) await pause(LAST_LINES);
+    join(result, trace);
     judge(result);
   } catch (e) {
     result.verdict = 'fail';
     result.reason = e instanceof Refusal ? e.reason : 'internal';
     result.detail = e instanceof Refusal ? e.detail : String(e);
   }
+  trace?.close();
   update();
   return result;
+}
+
+/** ms in which the server tells what it saw last. */
+const LAST_LINES = 500;
+
+/** Says of each row and test what the server saw of it. @param {Result} result @param {import('./check-trace.js').Trace|null} trace */
+function join(result, trace) {
+  if (!trace) return;
+  for (const row of result.rows) row.view = viewOf(row, seenOf(row, result.rows, trace.sightings), trace);
+  const tests = trace.begun.iceServers.length;
+  [result.relay, result.path].forEach((test, i) => {
+    if (test.state === 'wait' || test.state === 'skip') return;
+    test.view = testViewOf(trace.sightings.filter(({n}) => n === tests + i), test.state === 'pass');
+    if (test.state === 'fail' && test.view.code === 'peer-refused') test.reason = 'peer-refused';
+  });
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** @returns {Result} */
@@ -107,14 +141,14 @@ function newResult(/** @type {string} */ origin) {
   return {
     verdict: 'running', reason: '', detail: '', started: new Date().toISOString(), ms: 0,
     origin, browser: navigator.userAgent, info: null, credentials: null, rows: [],
-    relay: newMeasure(), path: newMeasure(), advice: [],
+    relay: newMeasure(), path: newMeasure(), seen: null, address: '', advice: [],
   };
 }
 
 /** @returns {Measure} */
 function newMeasure() {
   return {state: 'wait', reason: '', detail: '', url: '', connectMs: null, sent: 0, lost: 0,
-    rtts: [], bytes: 0, mbps: null, pair: null};
+    rtts: [], bytes: 0, mbps: null, pair: null, view: UNKNOWN};
 }
 
 /** Ends the check before a URL was tried. */
@@ -127,20 +161,35 @@ class Refusal extends Error {
   }
 }
 
-/** @param {Result} result @param {string} base @param {string} token @returns {Promise<RTCIceServer[]>} */
-async function fetchServers(result, base, token) {
+/**
+ * @param {Result} result
+ * @param {string} base
+ * @param {string} token
+ * @param {() => void} heard
+ * @returns {Promise<{servers: RTCIceServer[], trace: import('./check-trace.js').Trace|null}>}
+ */
+async function fetchServers(result, base, token, heard) {
   if (typeof RTCPeerConnection === 'undefined') throw new Refusal('no-webrtc');
   const info = await fetch(base + '/api/v1/info').catch(() => null);
   if (!info) throw new Refusal('no-server');
   result.info = info.ok ? await info.json().catch(() => null) : null;
   const open = result.info?.check === 'open' || result.info?.auth === 'none';
   let bearer = token;
-  let answer = await ask(base, bearer);
+  let {answer, trace} = await openTrace(base, bearer, heard);
   if (bearer && answer?.status === 401 && open) { // a bad link must not be worse than none
     bearer = '';
-    answer = await ask(base, bearer);
+    ({answer, trace} = await openTrace(base, bearer, heard));
   }
   if (!answer) throw new Refusal('no-server');
+  if (trace) {
+    const {restricted, ttl, iceServers} = trace.begun;
+    result.credentials = {kind: bearer ? 'token' : 'open', restricted, ttl};
+    return {servers: iceServers, trace};
+  }
+  if (answer.status === 404 || answer.status === 405) { // a server that does not tell what it sees
+    answer = await ask(base, bearer);
+    if (!answer) throw new Refusal('no-server');
+  }
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw refusalOf(answer, token, body);
   /** @type {RTCIceServer[]} */
@@ -151,7 +200,7 @@ async function fetchServers(result, base, token) {
     restricted: /^\d+:(check|r)\./.test(user),
     ttl: body.ttl ?? 0,
   };
-  return servers;
+  return {servers, trace: null};
 }
 
 /** @param {string} base @param {string} bearer @returns {Promise<Response|null>} */
@@ -180,14 +229,14 @@ export function rowsOf(servers) {
   const rows = new Map();
   for (const server of servers) {
     for (const url of [server.urls].flat()) {
-      if (!rows.has(url)) rows.set(url, newRow(url, server));
+      if (!rows.has(url)) rows.set(url, newRow(url, server, rows.size));
     }
   }
   return [...rows.values()];
 }
 
-/** @param {string} url @param {RTCIceServer} server @returns {Row} */
-function newRow(url, server) {
+/** @param {string} url @param {RTCIceServer} server @param {number} n @returns {Row} */
+function newRow(url, server, n) {
   const [, scheme, host, port, query] =
     /^(\w+):(\[[^\]]*\]|[^:?]*)(?::(\d+))?(?:\?(.*))?$/.exec(url) ?? ['', 'turn', '', '', ''];
   const tls = scheme === 'turns' || scheme === 'stuns';
@@ -198,6 +247,7 @@ function newRow(url, server) {
     host: host.replace(/^\[|\]$/g, ''), port: Number(port) || (tls ? 5349 : 3478),
     state: 'wait', reason: '', ms: null, candidates: [], errors: [],
     server: {urls: url, username: server.username, credential: server.credential},
+    n, view: UNKNOWN,
   };
 }
 
@@ -310,8 +360,8 @@ function answerReason(code) {
   return reasons[/** @type {keyof typeof reasons} */ (code)] ?? 'refused';
 }
 
-/** @param {Result} result @param {() => void} update */
-async function measure(result, update) {
+/** @param {Result} result @param {import('./check-trace.js').Trace|null} trace @param {() => void} update */
+async function measure(result, trace, update) {
   const order = ['udp', 'tcp', 'tls'];
   const relays = result.rows
     .filter((row) => row.kind === 'turn' && row.state === 'pass')
@@ -323,14 +373,16 @@ async function measure(result, update) {
   }
   const best = relays[0];
   const restricted = result.credentials?.restricted ?? false;
-  await relayTest(result.relay, best.server, {cap: restricted ? 3e6 : 8e6, update});
+  const as = (/** @type {RTCIceServer|undefined} */ who) => ({...best.server,
+    username: who?.username ?? best.server.username, credential: who?.credential ?? best.server.credential});
+  await relayTest(result.relay, as(trace?.begun.relay), {cap: restricted ? 3e6 : 8e6, update});
   if (restricted) {
     Object.assign(result.path, {state: 'skip', reason: 'restricted'});
     return;
   }
   const stun = result.rows.find((row) => row.kind === 'stun' && row.state === 'pass');
   const family = best.candidates.find(({type}) => type === 'relay')?.family ?? 'IPv4';
-  await pathTest(result.path, best.server, {stun: stun?.server ?? null, family, update});
+  await pathTest(result.path, as(trace?.begun.path), {stun: stun?.server ?? null, family, update});
 }
 
 /** @param {Result} result */
@@ -340,15 +392,22 @@ function judge(result) {
   const failed = turn.filter(({state}) => state === 'fail');
   const all = failed.length > 0 && failed.length === turn.filter(({state}) => state !== 'skip').length;
   const only = (/** @type {RegExp} */ reason) => failed.every((row) => reason.test(row.reason));
-  if (all && only(/^auth$/)) result.advice.push('all-auth');
+  const common = failed.length && failed.every(({view}) => view.code === failed[0].view.code) ? failed[0].view.code : '';
+  if (all && TOGETHER.has(common)) result.advice.push(common);
+  else if (all && only(/^auth$/)) result.advice.push('all-auth');
   else if (all && only(/^(silent|closed)-/)) result.advice.push('unreachable');
   else if (all) result.advice.push('none-works');
-  else if (failed.some(({reason}) => reason === 'silent-udp')) result.advice.push('udp-blocked');
-  else if (failed.length) result.advice.push('some-work');
+  else if (failed.some(({reason}) => reason === 'silent-udp')) {
+    result.advice.push(failed.some(({transport, view}) => transport === 'udp' && view.code === 'answer-lost') ? 'udp-answer-lost' : 'udp-blocked');
+  } else if (failed.length) result.advice.push('some-work');
   if (!failed.length && relay.state === 'fail') result.advice.push('no-data');
-  if (path.reason === 'range-closed') result.advice.push('range-closed');
-  if (path.reason === 'range-filtered') result.advice.push('range-filtered');
+  if (path.view.code === 'peer-refused') result.advice.push('peer-refused');
+  else if (path.reason === 'range-closed') result.advice.push('range-closed');
+  else if (path.reason === 'range-filtered') result.advice.push('range-filtered');
   if (path.state === 'skip' && relay.state === 'pass') result.advice.push('range-untested');
   const bad = [...rows, relay, path].some(({state}) => state === 'fail');
   result.verdict = bad ? 'fail' : 'pass';
 }
+
+/** Views that say more of all rows together than what the browser saw. */
+const TOGETHER = new Set(['elsewhere', 'answer-lost', 'expired', 'bad_password', 'draining', 'tls-alert']);
