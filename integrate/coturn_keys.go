@@ -18,7 +18,8 @@ type converter struct {
 	tlsPort   sourced
 	min, max  sourced
 	realm     sourced
-	external  []sourced
+	external  []external
+	relays    []external // relay-ip
 	secrets   []sourced
 	certFile  sourced
 	keyFile   sourced
@@ -89,23 +90,79 @@ func (c *converter) tlsListeningPort(l line) (err error) {
 func (c *converter) minPort(l line) (err error) { c.min, err = l.port(); return err }
 func (c *converter) maxPort(l line) (err error) { c.max, err = l.port(); return err }
 
-// externalIP is PUBLIC or PUBLIC/PRIVATE; the private one is found by rtcd itself.
-func (c *converter) externalIP(l line) error {
-	public, _, _ := strings.Cut(l.value, "/")
-	addr, err := netip.ParseAddr(public)
-	if err != nil {
+// external is an external-ip: PUBLIC, or PUBLIC/PRIVATE.
+type external struct {
+	line
+	public, private netip.Addr // private is the zero where none is given
+}
+
+func (c *converter) externalIP(l line) (err error) {
+	e := external{line: l}
+	public, private, nat := strings.Cut(l.value, "/")
+	if e.public, err = netip.ParseAddr(public); err != nil {
 		return fmt.Errorf("%q is not an address", public)
 	}
-	for _, e := range c.external {
-		if have := netip.MustParseAddr(e.value); have.Is4() == addr.Is4() {
-			if have != addr {
-				c.leave(l, fmt.Sprintf("rtcd has one external address of each family; %s was there before", have))
-			}
-			return nil
+	if nat {
+		if e.private, err = netip.ParseAddr(private); err != nil || e.private.Is4() != e.public.Is4() {
+			return fmt.Errorf("%q is not an address of the same family", private)
 		}
 	}
-	c.external = append(c.external, l.as(addr.String()))
+	c.external = append(c.external, e)
 	return nil
+}
+
+func (c *converter) relayIP(l line) error {
+	addr, err := netip.ParseAddr(l.value)
+	if err != nil {
+		return fmt.Errorf("%q is not an address", l.value)
+	}
+	c.relays = append(c.relays, external{line: l, public: addr, private: addr})
+	return nil
+}
+
+// relayed divides the addresses of relayed traffic into those of turn.external_ip, one
+// of a family, for which rtcd finds what to bind, and pairs for turn.relay_ips.
+func (c *converter) relayed() (externals, pairs []sourced) {
+	for _, is4 := range []bool{true, false} {
+		of := func(list []external) (out []external) {
+			for _, e := range list {
+				if e.public.Is4() == is4 {
+					out = append(out, e)
+				}
+			}
+			return out
+		}
+		publics, locals := of(c.external), of(c.relays)
+		switch {
+		case len(locals) > 0:
+			for _, l := range locals {
+				pairs = append(pairs, pairOf(l, publics))
+			}
+		case len(publics) == 1:
+			externals = append(externals, publics[0].as(publics[0].public.String()))
+		default:
+			for _, p := range publics {
+				pairs = append(pairs, pairOf(p, nil))
+			}
+		}
+	}
+	return externals, pairs
+}
+
+// pairOf is a relay address with the public one that leads to it: the one that is given
+// for it, else the one that is given for all.
+func pairOf(l external, publics []external) sourced {
+	public, from := l.public, l.as("").from
+	for _, p := range publics {
+		if p.private == l.private || !p.private.IsValid() {
+			public, from = p.public, joined(from, p.as("").from)
+			break
+		}
+	}
+	if !l.private.IsValid() || public == l.private {
+		return sourced{public.String(), from}
+	}
+	return sourced{public.String() + "/" + l.private.String(), from}
 }
 
 func (c *converter) realmOf(l line) error {

@@ -34,6 +34,7 @@ var coturnOptions = map[string]option{
 	"tls-listening-port": take((*converter).tlsListeningPort),
 	"aux-server":         take((*converter).auxServer),
 	"external-ip":        take((*converter).externalIP),
+	"relay-ip":           take((*converter).relayIP),
 	"min-port":           take((*converter).minPort),
 	"max-port":           take((*converter).maxPort),
 	"realm":              take((*converter).realmOf),
@@ -103,7 +104,6 @@ var coturnOptions = map[string]option{
 	"channel-lifetime": needless(lifetime), "permission-lifetime": needless(lifetime),
 
 	"bps-capacity":         dropped("rtcd bounds each allocation, not their sum; see turn.limits.bandwidth_per_allocation and allocations"),
-	"relay-ip":             dropped("relayed addresses are bound where turn.external_ip leads to"),
 	"listening-device":     dropped("give the addresses of the device in listen.turn"),
 	"relay-device":         dropped("the routes decide"),
 	"alt-listening-port":   dropped(discover),

@@ -3,6 +3,7 @@ package integrate
 import (
 	"flag"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -79,7 +80,7 @@ func TestLinesAreReadAsCoturnReadsThem(t *testing.T) {
 // values are good ones for options that want some.
 var values = map[string]string{
 	"listening-ip": "192.0.2.1", "listening-port": "3478", "tls-listening-port": "5349", "aux-server": "192.0.2.1:3479",
-	"external-ip": "192.0.2.1", "min-port": "50000", "max-port": "51000", "user-quota": "1", "total-quota": "2", "max-bps": "3",
+	"external-ip": "192.0.2.1", "relay-ip": "192.0.2.1", "min-port": "50000", "max-port": "51000", "user-quota": "1", "total-quota": "2", "max-bps": "3",
 	"denied-peer-ip": "192.0.2.1", "allowed-peer-ip": "192.0.2.2", "cert": "a", "pkey": "b", "realm": "c", "static-auth-secret": "d",
 }
 
@@ -168,6 +169,25 @@ func TestRangesBecomeExactPrefixes(t *testing.T) {
 		got, err := prefixesOf(in)
 		if err != nil || strings.Join(got, " ") != want {
 			t.Errorf("%s became %v (%v), want %s", in, got, err, want)
+		}
+	}
+}
+
+// Addresses of relayed traffic: the public one, the one behind NAT, or several.
+func TestRelayedAddresses(t *testing.T) {
+	for conf, want := range map[string]string{
+		"external-ip=203.0.113.4":                                            "external_ip:\n    - \"203.0.113.4\"",
+		"external-ip=203.0.113.4/10.0.0.4":                                   "external_ip:\n    - \"203.0.113.4\"",
+		"external-ip=203.0.113.4/10.0.0.4\nexternal-ip=2001:db8::4":          "external_ip:\n    - \"203.0.113.4\"\n    - \"2001:db8::4\"",
+		"external-ip=203.0.113.4/10.0.0.4\nrelay-ip=10.0.0.4":                "relay_ips:\n    - \"203.0.113.4/10.0.0.4\"",
+		"external-ip=203.0.113.4\nrelay-ip=10.0.0.4":                         "relay_ips:\n    - \"203.0.113.4/10.0.0.4\"",
+		"external-ip=203.0.113.4/10.0.0.4\nrelay-ip=10.0.0.5":                "relay_ips:\n    - \"10.0.0.5\"",
+		"relay-ip=203.0.113.4\nrelay-ip=203.0.113.5\nrelay-ip=::1":           "relay_ips:\n    - \"203.0.113.4\"\n    - \"203.0.113.5\"\n    - \"::1\"",
+		"external-ip=203.0.113.4/10.0.0.4\nexternal-ip=203.0.113.5/10.0.0.5": "relay_ips:\n    - \"203.0.113.4/10.0.0.4\"\n    - \"203.0.113.5/10.0.0.5\"",
+	} {
+		got := regexp.MustCompile(` # .*`).ReplaceAllString(string(convert(t, conf).YAML), "")
+		if !strings.HasSuffix(got, want+"\n") || strings.Count(got, "_ip") != 1 {
+			t.Errorf("%q became\n%s\nwant\n%s", conf, got, want)
 		}
 	}
 }

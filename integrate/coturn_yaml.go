@@ -61,7 +61,9 @@ func (c *converter) turn(turn tree) {
 		turn.set("allow_short_secret", sourced{"true", "coturn takes any"})
 		c.note("a secret has fewer than %d bytes, which can be guessed from one credential; a new one: openssl rand -hex 32", minSecret)
 	}
-	turn.list("external_ip", c.external)
+	externals, pairs := c.relayed()
+	turn.list("external_ip", externals)
+	turn.list("relay_ips", pairs)
 	if c.min.given() || c.max.given() {
 		turn.set("relay_ports", sourced{
 			cmp.Or(c.min.value, firstRelayed) + "-" + cmp.Or(c.max.value, lastRelayed),

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 //	occupy tcp|udp VAR              hold a port until the script ends
 //	hold tcp|udp PORT               the same for this port, unless somebody has it already
 //	perm FILE MODE                  want a file's permissions
+//	certs DIR                       make certificates of an authority, good and bad ones
+//
+// The condition netns holds where network namespaces can be made.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -41,6 +44,13 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "await": cmdAwait, "fetch": cmdFetch, "occupy": cmdOccupy, "hold": cmdHold, "free": cmdFree, "perm": cmdPerm,
+			"certs": cmdCerts,
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "netns" {
+				return exec.Command("unshare", "--net", "true").Run() == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})

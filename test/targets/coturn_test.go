@@ -19,6 +19,7 @@ func wantCoturn(t *testing.T, text string) {
 	}
 	env := rtcd(t, server, "credentials", "--format", "env", "--user", "alice")
 	got := shell(t, env+`
+export STATE_DIRECTORY=`+dir+`/state
 ip link set lo up
 turnserver -c `+conf+` --listening-ip 127.0.0.1 --relay-ip 127.0.0.1 --no-cli --allow-loopback-peers \
   --no-tls --no-dtls --log-file stdout --pidfile `+dir+`/pid >`+dir+`/log 2>&1 &
@@ -27,9 +28,12 @@ for n in $(seq 100); do
   `+program+` probe --timeout 2s stun:127.0.0.1:3478 >/dev/null && break
   sleep 0.1
 done
+`+program+` check --set listen.turn=127.0.0.1:3478 --set turn.external_ip=127.0.0.1 || echo check failed
 `+program+` probe --timeout 10s --username "$TURN_USERNAME" --credential "$TURN_CREDENTIAL" turn:127.0.0.1:3478 || { cat `+dir+`/log; exit 1; }
 `)
 	wantLines(t, got, "allocate", "echo")
+	// And who comes to a machine with a coturn hears of it.
+	wantLines(t, got, "3478/udp is held by turnserver, process", "→ systemctl disable --now coturn", "check failed")
 }
 
 // Debian's own file, with what people change in it, becomes a configuration of ours.
