@@ -1,11 +1,13 @@
 package address
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -51,6 +53,9 @@ func askSTUN(ctx context.Context, servers []string, want [2]bool, lookup LookupF
 		}
 	})
 	for f, r := range rounds {
+		slices.SortFunc(r.claims, func(x, y Claim) int { // whoever was first: the same words each time
+			return cmp.Compare(slices.Index(servers, x.By), slices.Index(servers, y.By))
+		})
 		claims = append(claims, r.claims...)
 		for i, server := range servers {
 			switch {

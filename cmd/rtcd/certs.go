@@ -150,7 +150,9 @@ func selfSigned(c *config.Loaded, addrs []external, now time.Time) (tls.Certific
 		names = append(names, c.Domain)
 	}
 	for _, a := range addrs {
-		ips = append(ips, a.Public.AsSlice())
+		if ips = append(ips, a.Public.AsSlice()); a.Local != a.Public {
+			ips = append(ips, a.Local.AsSlice()) // all that is known until the public one is found
+		}
 	}
 	certPath, keyPath := filepath.Join(dir, certFile), filepath.Join(dir, keyFile)
 	if cert, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil && covers(cert.Leaf, names, ips, now) {

@@ -53,6 +53,8 @@ type gateway struct {
 	kind  NATKind
 	next  *Node // whom it serves
 	block string
+
+	forward []string // what it sends to whom it serves, of what comes from outside
 }
 
 // AddNAT makes a client behind a router of the given kind with the public address 11.22.33.host. With a second kind
@@ -131,6 +133,9 @@ func (g *gateway) apply() error {
 		remember = "iifname " + inside + " meta l4proto udp " + remember
 		admit = "iifname != " + inside + " " + admit
 	}
+	for _, match := range g.forward {
+		admit += fmt.Sprintf("\n  iifname != %s %s dnat to %s", inside, match, g.next.IP4)
+	}
 	cmd := exec.Command("ip", "netns", "exec", g.ns, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(strings.NewReplacer(
 		"SOURCE", source, "REMEMBER", remember, "ADMIT", admit, "BLOCK", g.block, "LAN", inside).Replace(`flush ruleset
@@ -167,6 +172,17 @@ func (s *NAT) Block(rules string) error {
 	g.block = rules
 	return g.apply()
 }
+
+// Forward replaces what the innermost router sends to the client of what comes from outside: nftables matches, like
+// "udp dport 3478".
+func (s *NAT) Forward(matches ...string) error {
+	g := s.gateways[len(s.gateways)-1]
+	g.forward = matches
+	return g.apply()
+}
+
+// Gateway is the innermost router, which the client knows as .1 of its subnet.
+func (s *NAT) Gateway() *Node { return s.gateways[len(s.gateways)-1].Node }
 
 // Rebind has the routers forget their mappings, as if they had been started anew.
 func (s *NAT) Rebind() error {
