@@ -1,7 +1,11 @@
 package test
 
 import (
+	"cmp"
+	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +15,7 @@ import (
 // checkRow is one URL on the check page.
 type checkRow struct {
 	URL, Kind, Transport, State, Reason string
+	Candidates                          []checkCandidate
 	Errors                              []checkError
 	View                                checkView
 }
@@ -19,6 +24,12 @@ type checkRow struct {
 type checkView struct {
 	Code   string
 	Values map[string]any
+}
+
+// checkCandidate is one that the URL brought, after how many milliseconds.
+type checkCandidate struct {
+	Type, Protocol, RelayProtocol, Family, Address string
+	Port, Ms                                       int
 }
 
 // checkError is what the browser reported, after how many milliseconds.
@@ -33,6 +44,7 @@ type checkTest struct {
 	Sent, Lost    int
 	RTTs          []float64
 	View          checkView
+	Mbps          float64
 }
 
 // checkResult is what the page says in window.rtcdCheckResult and in its HTML.
@@ -41,16 +53,33 @@ type checkResult struct {
 	Rows                    []checkRow
 	Relay, Path             checkTest
 	Advice                  []string
-	Shown                   string // <html data-check>
-	Banner                  string // the words in the banner
-	Said                    string // those about what the server saw, in the rows and tests
-	Seen                    []struct{ See string }
+	Credentials             struct {
+		Kind       string
+		Restricted bool
+		TTL        int
+	}
+	Shown  string // <html data-check>
+	Banner string // the words in the banner
+	Said   string // those about what the server saw, in the rows and tests
+	Seen   []struct{ See string }
+	Tests  []string   // the words about the tests that send data
+	Table  [][]string // the table of candidates, with its heads
+	Report string     // what "copy report" copies
 }
 
-// check opens the check page and waits for its verdict.
+// clipboard keeps what a page copies, where a browser without a window has no clipboard.
+const clipboard = `() => { if (navigator.clipboard) navigator.clipboard.writeText = async (text) => { window.copied = text; }; }`
+
+// check opens the check page with a token and waits for its verdict.
 func check(t *testing.T, b *browser.Browser, server *rtcdServer, name string, preload ...string) checkResult {
 	t.Helper()
-	page := openPage(t, b, "https://"+hostBoth+"/check?auto=1&lang=en#token="+server.token(t, "check", "tester"), preload...)
+	return checkWith(t, b, "#token="+server.token(t, "check", "tester"), name, preload...)
+}
+
+// checkWith does that with what the link ends with.
+func checkWith(t *testing.T, b *browser.Browser, fragment, name string, preload ...string) checkResult {
+	t.Helper()
+	page := openPage(t, b, "https://"+hostBoth+"/check?auto=1&lang=en"+fragment, append(preload, clipboard)...)
 	var r checkResult
 	evaluate(t, page, &r, `async () => {
 		const deadline = Date.now() + 150000;
@@ -59,8 +88,12 @@ func check(t *testing.T, b *browser.Browser, server *rtcdServer, name string, pr
 			await new Promise((next) => setTimeout(next, 100));
 		}
 		await new Promise((drawn) => requestAnimationFrame(drawn));
+		document.querySelector("#copy").click();
+		await new Promise((copied) => setTimeout(copied));
 		return {...window.rtcdCheckResult, shown: document.documentElement.dataset.check, banner: document.querySelector("#banner").innerText,
-			said: [...document.querySelectorAll("[data-view]")].map((e) => e.innerText).join("\n")};
+			said: [...document.querySelectorAll("[data-view]")].map((e) => e.innerText).join("\n"),
+			tests: [...document.querySelectorAll("#tests .test")].map((test) => test.innerText), report: window.copied ?? "",
+			table: [...document.querySelectorAll("#table tr")].map((line) => [...line.cells].map((cell) => cell.textContent.replace(/(\d),(\d)/g, "$1$2")))};
 	}`)
 	picture(patient(t), t, page, "check-"+name+"-"+string(b.Kind))
 	if r.Shown != r.Verdict {
@@ -158,6 +191,36 @@ func (c checkTest) wantPass(t *testing.T, what string) {
 	}
 }
 
+// wantCandidates wants of each TURN URL a relayed candidate, reached by the URL's transport, and each candidate in the
+// table with its URL, type, protocol, transport, family, address and time, and in the report with the address masked.
+func (r checkResult) wantCandidates(t *testing.T) {
+	t.Helper()
+	lines := [][]string{{"Server", "Type", "Protocol", "Relay over", "Family", "Address", "After"}}
+	for _, row := range r.Rows {
+		relayed := slices.ContainsFunc(row.Candidates, func(c checkCandidate) bool {
+			return c.Type == "relay" && c.Protocol == "udp" && c.RelayProtocol == row.Transport && c.Family != "" && c.Port != 0
+		})
+		if relayed != isTurn(row) {
+			t.Errorf("%s: candidates %+v", row.URL, row.Candidates)
+		}
+		for _, c := range row.Candidates {
+			address := net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
+			lines = append(lines, []string{
+				row.URL, c.Type, c.Protocol, cmp.Or(c.RelayProtocol, "–"), cmp.Or(c.Family, "–"), address, fmt.Sprintf("%d ms", c.Ms),
+			})
+			if c.Type == "relay" && strings.Contains(r.Report, c.Address) {
+				t.Errorf("the masked report tells %s:\n%s", c.Address, r.Report)
+			}
+		}
+		if !strings.Contains(r.Report, row.URL) {
+			t.Errorf("the report says nothing of %s:\n%s", row.URL, r.Report)
+		}
+	}
+	if !slices.EqualFunc(lines, r.Table, slices.Equal) {
+		t.Errorf("the table shows %q, want %q", r.Table, lines)
+	}
+}
+
 func (r checkResult) wantFail(t *testing.T, advice string) {
 	t.Helper()
 	if r.Verdict != "fail" || !slices.Contains(r.Advice, advice) {
@@ -189,6 +252,23 @@ func TestCheckPage(t *testing.T) {
 			}
 			if n := len(r.Seen); n < 4*len(r.Rows) {
 				t.Errorf("the server told of %d things, which is too few", n)
+			}
+			if r.Relay.Mbps <= 0 {
+				t.Errorf("relay test: %v Mbit/s", r.Relay.Mbps)
+			}
+			r.wantCandidates(t)
+		})
+		// Without a link, where the configuration lets everybody check: what cannot be tried then says so.
+		t.Run(string(kind)+"/open to strangers", func(t *testing.T) {
+			startRTCD(t, change{"", settings{"check": "open"}})
+			r := checkWith(t, b, "", "open")
+			if r.Verdict != "pass" || r.Credentials.Kind != "open" || !r.Credentials.Restricted || r.Credentials.TTL != 60 {
+				t.Errorf("verdict %s, reason %q %q, credentials %+v", r.Verdict, r.Reason, r.Detail, r.Credentials)
+			}
+			r.Relay.wantPass(t, "relay")
+			if r.Path.State != "skip" || !slices.Contains(r.Advice, "range-untested") ||
+				len(r.Tests) != 2 || !strings.Contains(strings.ToLower(r.Tests[1]), "not tested") {
+				t.Errorf("path test: %+v, advice %q, told as %q; want it not tested", r.Path, r.Advice, r.Tests)
 			}
 		})
 		// The site hands out credentials for a relay that verifies them with another secret.
