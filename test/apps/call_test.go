@@ -16,6 +16,7 @@ func TestCall(t *testing.T) {
 				t.Parallel()
 				pages := callRoom(t, b, 3, w)
 				wantPictures(pages)
+				pages[0].wantSoon("a bit rate in the badge", `() => [...document.querySelectorAll(".chip.badge")].some((b) => /[1-9] Mbit\/s$/.test(b.textContent))`)
 				if w == direct && b.Kind == browser.Chromium { // Firefox lists the devices to the window in front only
 					changeWhatIsSent(pages[0], pages[1])
 				}

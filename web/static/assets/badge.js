@@ -11,13 +11,24 @@ import {number, t} from './i18n.js';
  * @returns {HTMLElement}
  */
 export function badge(info) {
-  const {state, rtt} = info;
-  return h('span', {class: `badge-chip is-${state}`, title: numbers(info)}, h('span', {class: 'light'}),
-    badgeText(info), rtt === null || state === 'none' ? '' : ` · ${t('unit.ms', {n: number(rtt)})}`);
+  return h('span', {class: `badge-chip is-${info.state}`, title: numbers(info)}, h('span', {class: 'light'}),
+    badgeLine(info));
+}
+
+const IDLE = 50_000; // bit/s; below that a connection only keeps itself alive
+
+/** How, with the round-trip time, and the bit rate of both directions where something flows. @param {LinkInfo} info */
+export function badgeLine(info) {
+  const {state, rtt, sending, receiving} = info;
+  const line = [badgeText(info)];
+  const rate = (sending ?? 0) + (receiving ?? 0);
+  if (state !== 'none' && rtt !== null) line.push(t('unit.ms', {n: number(rtt)}));
+  if (state !== 'none' && rate >= IDLE) line.push(`${number(rate / 1e6, 1)} Mbit/s`);
+  return line.join(' · ');
 }
 
 /** @param {LinkInfo} info */
-export function badgeText({state, via, protocol, local}) {
+function badgeText({state, via, protocol, local}) {
   if (state === 'none') return t('badge.connecting');
   if (state === 'server') return t('badge.server');
   if (state === 'direct') return t('badge.direct', {protocol: (protocol ?? '').toUpperCase()});

@@ -2,9 +2,9 @@
 /** The picture of one other person, with a name and how they are connected. @module */
 
 import {connectionInfo} from '../sdk/rtcd.js';
-import {badgeText, numbers} from './badge.js';
+import {badgeLine, numbers} from './badge.js';
 import {fill, h, icon} from './dom.js';
-import {number, t} from './i18n.js';
+import {t} from './i18n.js';
 
 /** @typedef {import('../sdk/call.js').Peer} Peer */
 /** @typedef {import('../sdk/hub.js').Member} Member */
@@ -78,8 +78,7 @@ export class Tile {
         t(lost ? 'badge.lost' : 'badge.connecting'));
     }
     if (!this.info || this.info.state === 'none') return null;
-    const {rtt} = this.info;
     return h('span', {class: `chip badge ${this.info.state}`, title: numbers(this.info)}, h('span', {class: 'light'}),
-      badgeText(this.info), rtt === null ? '' : ` · ${t('unit.ms', {n: number(rtt)})}`);
+      badgeLine(this.info));
   }
 }
