@@ -85,7 +85,7 @@ function withoutToken() {
 function command(room) {
   const text = `rtcd token --room ${/^[\w.-]+$/.test(room ?? '') ? room : 'standup'}`;
   const button = h('button', {class: 'button', type: 'button', onclick: () => copy(button, text)}, t('home.copy'));
-  return h('div', {class: 'command'}, h('pre', {tabindex: 0}, h('code', {}, text)), button);
+  return h('div', {class: 'command'}, h('pre', {tabindex: 0, role: 'region', 'aria-label': t('home.command')}, h('code', {}, text)), button);
 }
 
 function drawFacts() {
