@@ -148,6 +148,7 @@ func (a *app) adminAPI(mux *http.ServeMux) {
 		a.life.ask()
 		writeJSON(w, http.StatusAccepted, map[string]int{"allocations": a.turn.Len()})
 	})
+	mux.HandleFunc("POST /api/v1/check", a.serveLocalCheck)
 	mux.HandleFunc("POST /api/v1/reload", a.serveReload)
 	mux.HandleFunc("GET /api/v1/loglevel", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, a.logLevelNow())

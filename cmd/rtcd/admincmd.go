@@ -94,32 +94,44 @@ func (f *adminFlags) target() (config.Address, error) {
 
 // call asks the admin endpoint and decodes its answer into out.
 func (f *adminFlags) call(ctx context.Context, method, path string, in, out any) error {
-	target, err := f.target()
+	answer, err := f.answer(ctx, method, path, in, time.Minute)
 	if err != nil {
 		return err
 	}
+	defer answer.Body.Close()
+	return decodeAnswer(answer, out)
+}
+
+// answer asks the admin endpoint; all of the answer has to come within limit, 0 = at
+// any time.
+func (f *adminFlags) answer(ctx context.Context, method, path string, in any, limit time.Duration) (*http.Response, error) {
+	target, err := f.target()
+	if err != nil {
+		return nil, err
+	}
 	body, err := json.Marshal(in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tokens := []string{""}
 	if _, unix := target.Unix(); !unix && method != http.MethodGet {
 		if tokens, err = f.tokens(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	client := adminClient(target)
+	client.Timeout = limit
 	for _, token := range tokens {
 		answer, err := ask(ctx, client, method, path, token, body)
 		if err != nil {
-			return fmt.Errorf("no rtcd answers at %s: %w", target, err)
+			return nil, fmt.Errorf("no rtcd answers at %s: %w", target, err)
 		}
-		defer answer.Body.Close()
 		if answer.StatusCode != http.StatusUnauthorized {
-			return decodeAnswer(answer, out)
+			return answer, nil
 		}
+		answer.Body.Close()
 	}
-	return errors.New("the admin token does not match or cannot be read; give --token-file, run as the user " +
+	return nil, errors.New("the admin token does not match or cannot be read; give --token-file, run as the user " +
 		"of rtcd, or use a unix socket (listen.admin: unix:/run/rtcd/admin.sock)")
 }
 

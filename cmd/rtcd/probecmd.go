@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,64 +15,123 @@ import (
 	"rtcd/probe"
 )
 
+// probeFlags are those of `rtcd probe`.
+type probeFlags struct {
+	adminFlags
+	o       probe.Options
+	ca      string
+	explain bool
+	server  string // site of the server that is to explain
+	token   string
+}
+
 func probeCommand() *cobra.Command {
-	var flags configFlags
-	var o probe.Options
-	var asJSON bool
-	var ca string
+	var f probeFlags
 	cmd := &cobra.Command{
 		Use:   "probe URL...",
 		Short: "Be a TURN client: allocate, permission, echo, RTT, loss",
 		Long: "Be a TURN client of any server. URLs are those of WebRTC:\n" +
 			"  stun:HOST  turn:HOST:3478?transport=udp|tcp  turns:HOST:5349?transport=tcp|udp\n" +
-			"Without --username, --config says which server's secret makes the credentials.",
+			"Without --username, --config says which server's secret makes the credentials.\n\n" +
+			"--explain asks the server, too, what it saw of the probe, and joins both: which of them did not\n" +
+			"hear the other, which secret, clock, quota or rule stood against it. On the server's own machine it\n" +
+			"asks the admin endpoint; elsewhere give --server https://HOST and a join token (rtcd token), which\n" +
+			"open checks do without. The server makes the credentials then, and without URL all that it\n" +
+			"advertises are probed.",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			switch {
+			case len(args) == 0 && !f.explain:
 				return usageError{errors.New("want a URL, like turn:rtc.example.com:3478")}
+			case f.explain && f.o.Username != "":
+				return usageError{errors.New("--explain has the server make the credentials: leave --username out")}
+			case !f.explain && f.server != "":
+				return usageError{errors.New("--server goes with --explain")}
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			targets, err := parseTargets(args)
-			if err != nil {
-				return usageError{err}
-			}
-			if err := probeCredentials(&o, &flags, targets); err != nil {
-				return err
-			}
-			if o.Roots, err = readRoots(ca); err != nil {
-				return err
-			}
-			failed := false
-			reports := make([]*probe.Report, len(targets))
-			for i, t := range targets {
-				reports[i] = probe.Run(cmd.Context(), t, o)
-				failed = failed || !reports[i].OK
-				if !asJSON {
-					printReport(cmd.OutOrStdout(), reports[i])
-				}
-			}
-			if asJSON {
-				if err := printJSON(cmd.OutOrStdout(), reports); err != nil {
-					return err
-				}
-			}
-			if failed {
-				return errReported
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
-	flags.add(cmd)
-	f := cmd.Flags()
-	f.StringVar(&o.Username, "username", "", "TURN username")
-	f.StringVar(&o.Credential, "credential", "", "TURN password")
-	f.BoolVar(&asJSON, "json", false, "print JSON")
-	f.IntVar(&o.Packets, "packets", 0, "packets to echo (default 50)")
-	f.DurationVar(&o.Timeout, "timeout", 0, "for each step (default 8s)")
-	f.StringVar(&ca, "ca", "", "PEM `file` with the authority of the server's certificate")
-	f.BoolVar(&o.Insecure, "insecure", false, "accept any certificate")
+	f.adminFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.o.Username, "username", "", "TURN username")
+	flags.StringVar(&f.o.Credential, "credential", "", "TURN password")
+	flags.IntVar(&f.o.Packets, "packets", 0, "packets to echo (default 50)")
+	flags.DurationVar(&f.o.Timeout, "timeout", 0, "for each step (default 8s)")
+	flags.StringVar(&f.ca, "ca", "", "PEM `file` with the authority of the server's certificate")
+	flags.BoolVar(&f.o.Insecure, "insecure", false, "accept any certificate")
+	flags.BoolVar(&f.explain, "explain", false, "ask the server what it saw, and join both views")
+	flags.StringVar(&f.server, "server", "", "`site` of the server that is to explain, like https://rtc.example.com (default its admin endpoint)")
+	flags.StringVar(&f.token, "token", "", "join token for --server")
 	return cmd
+}
+
+// run probes each URL, explained where that is asked for and can be had.
+func (f *probeFlags) run(cmd *cobra.Command, args []string) (err error) {
+	if f.o.Roots, err = readRoots(f.ca); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	var e *explainer
+	var unknown error // why nobody explains
+	if f.explain {
+		if e, unknown = f.explainer(cmd.Context()); unknown == nil {
+			defer e.close()
+			if len(args) == 0 {
+				args = e.urls()
+			}
+		} else if len(args) == 0 {
+			return fmt.Errorf("the server does not explain, and no URL is given: %w", unknown)
+		}
+	}
+	targets, err := parseTargets(args)
+	if err != nil {
+		return usageError{err}
+	}
+	if e == nil {
+		if err := probeCredentials(&f.o, &f.configFlags, targets); err != nil {
+			return errors.Join(err, unknown)
+		}
+	}
+	failed := false
+	reports := make([]explanation, len(targets))
+	for i, t := range targets {
+		if e != nil {
+			reports[i] = e.explain(cmd.Context(), t, f.o)
+		} else {
+			reports[i] = explanation{Report: probe.Run(cmd.Context(), t, f.o)}
+		}
+		failed = failed || !reports[i].OK
+		if f.asJSON {
+			continue
+		}
+		printReport(out, reports[i].Report)
+		if v := reports[i].Server; v != nil {
+			v.print(out)
+		}
+	}
+	if unknown != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "What the server saw is not known: %v.\n"+
+			"So nobody can tell here whether packets came and were not answered, or did not come; nor why it\n"+
+			"refused what it refused. On the server's machine --explain asks its admin endpoint (--admin,\n"+
+			"--token-file); elsewhere give --server https://HOST and --token.\n", unknown)
+	}
+	if f.asJSON {
+		if err := printJSON(out, reports); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+// explainer begins a check at the server that is to explain.
+func (f *probeFlags) explainer(ctx context.Context) (*explainer, error) {
+	if f.server != "" {
+		return openSite(ctx, f.server, f.token, f.o.Roots, f.o.Insecure)
+	}
+	return openAdmin(ctx, &f.adminFlags)
 }
 
 func parseTargets(urls []string) ([]probe.Target, error) {

@@ -12,6 +12,7 @@ import (
 // does not change: a reload puts another one in its place.
 type site struct {
 	minter *minter
+	api    *api
 	routes http.Handler
 }
 
@@ -30,7 +31,8 @@ func (a *app) newSite() *site {
 	stun, turn := iceURLs(c, a.endpoints(), a.externals)
 	m.advertised = slices.Concat(stun, turn)
 	m.stun, m.turn = a.tester.Usable(stun), a.tester.Usable(turn)
-	return &site{m, newAPI(c, m, a.tokens, a.hub.Penalize, a.infoTest, a.desk).routes(a.hub, a.dialects, a.pages)}
+	api := newAPI(c, m, a.tokens, a.hub.Penalize, a.infoTest, a.desk)
+	return &site{m, api, api.routes(a.hub, a.dialects, a.pages)}
 }
 
 // minter is the one in force.
