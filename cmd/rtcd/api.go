@@ -80,8 +80,10 @@ func (a *api) routes(hub http.Handler, d *dialects, pages http.Handler) http.Han
 	mux.HandleFunc("POST /api/v1/check", a.serveCheck)
 	mux.HandleFunc("OPTIONS /api/v1/", a.serveOptions)
 	if len(a.keys) > 0 {
-		mux.HandleFunc("GET /turn", a.serveREST)
-		mux.HandleFunc("POST /turn", a.serveREST)
+		for _, path := range restPaths {
+			mux.HandleFunc("GET "+path, a.serveREST)
+			mux.HandleFunc("POST "+path, a.serveREST)
+		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if websocket.IsWebSocketUpgrade(r) && slices.Contains(websocket.Subprotocols(r), signaling.Subprotocol) {
@@ -174,6 +176,10 @@ func (a *api) isKey(secret string) bool {
 	}
 	return match == 1
 }
+
+// restPaths are ours, and that of Nextcloud Talk's signaling server, so that programs
+// which ask that one only need another host.
+var restPaths = []string{"/turn", "/turn/credentials"}
 
 // serveREST answers as draft-uberti-behave-turn-rest-00 describes. The key comes as
 // key=, api= (Janus) or Bearer.
