@@ -167,6 +167,26 @@ func (a App) Snippet(s Server) (string, error) {
 	return b.String(), nil
 }
 
+// PairSnippet is the part of an app's configuration with the server's fixed pair; for an
+// app that takes both a secret and a pair, the other one than its Snippet.
+func PairSnippet(name string, s Server) (string, error) {
+	if err := s.check(); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	template := snippets.Lookup(name + "-pair.tmpl")
+	if a, known := Find(name); known && a.Pair {
+		template = snippets.Lookup(name + ".tmpl")
+	}
+	if template == nil {
+		return "", fmt.Errorf("%s takes no fixed pair", name)
+	}
+	if err := template.Execute(&b, s); err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return b.String(), nil
+}
+
 // quoteJSON is a string or a list of strings in JSON. YAML and JavaScript read it alike.
 func quoteJSON(v any) (string, error) {
 	var b strings.Builder

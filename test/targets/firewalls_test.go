@@ -13,7 +13,7 @@ import (
 )
 
 // rules is how many the ports of server make.
-const rules = 6
+const rules = 7
 
 func text(t *testing.T, format string) string {
 	t.Helper()
@@ -109,7 +109,7 @@ func TestFirewalldTakesTheRules(t *testing.T) {
 
 // Both files are HCL, and each rule is a block or an entry of it.
 func TestTerraformCanBeParsed(t *testing.T) {
-	for format, want := range map[string]int{"terraform": 7, "terraform-hcloud": rules} {
+	for format, want := range map[string]int{"terraform": 9, "terraform-hcloud": rules} {
 		file, diags := hclsyntax.ParseConfig([]byte(text(t, format)), "rtcd.tf", hcl.InitialPos)
 		if diags.HasErrors() {
 			t.Fatalf("%s: %v", format, diags)
@@ -166,9 +166,9 @@ case "$*" in *"--rules-file -"*) cat ;; esac
 	}
 	wantLines(t, got, "<--server>\n<my server>")
 
-	wantLines(t, run("gcloud"), "<--allow=tcp:443,tcp:3478,udp:3478,udp:49152-65535>", "<--allow=tcp:443,tcp:5349,udp:5349>")
+	wantLines(t, run("gcloud"), "<--allow=tcp:443,tcp:3478,udp:443,udp:3478,udp:49152-65535>", "<--allow=tcp:443,tcp:5349,udp:443,udp:5349>")
 	wantLines(t, run("azure"), "<--destination-port-ranges>\n<443>", "<49152-65535>", "<--source-address-prefixes>\n<*>")
-	if got := run("azure"); strings.Count(got, "<--priority>") != 5 {
+	if got := run("azure"); strings.Count(got, "<--priority>") != 6 {
 		t.Errorf("azure: each protocol and family wants a rule:\n%s", got)
 	}
 }
