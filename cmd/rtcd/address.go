@@ -64,5 +64,14 @@ func externals(ctx context.Context, c *config.Loaded) ([]external, error) {
 	return externalsOf(d), nil
 }
 
+// urlAddrs are the externals that URLs name: none where they name the domain, so that
+// minting a credential asks nobody for an address.
+func urlAddrs(ctx context.Context, c *config.Loaded) ([]external, error) {
+	if c.Domain != "" {
+		return nil, nil
+	}
+	return externals(ctx, c)
+}
+
 // isPublic tells whether the whole internet could reach an address.
 func isPublic(a netip.Addr) bool { return address.IsPublic(a) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -145,6 +146,20 @@ func TestLimitsOfUsers(t *testing.T) {
 	p := policyOf(r.config, r.externals)
 	if u := p.Users["frigate"]; u != (relay.UserLimits{Allocations: 5, AllocationsPerIP: -1}) {
 		t.Errorf("%+v", u)
+	}
+}
+
+// Where URLs name the domain, no command looks for an address.
+func TestURLsOfADomainNeedNoAddress(t *testing.T) {
+	c := loadText(t, "domain: rtc.example.com\nturn: {external_ip: 'dns:absent.invalid'}")
+	if addrs, err := urlAddrs(t.Context(), c); err != nil || len(addrs) != 0 {
+		t.Errorf("%v %v", addrs, err)
+	}
+	c.Domain = ""
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := urlAddrs(ctx, c); err == nil {
+		t.Error("without a domain the address is not looked for")
 	}
 }
 

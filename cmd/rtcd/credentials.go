@@ -55,7 +55,7 @@ func credentialsCommand() *cobra.Command {
 			if verify {
 				return explainCredential(cmd.OutOrStdout(), keys, len(s.turn), args[0], args[1], time.Now())
 			}
-			addrs, err := externals(cmd.Context(), c)
+			addrs, err := urlAddrs(cmd.Context(), c)
 			if err != nil {
 				return err
 			}

@@ -129,7 +129,7 @@ func integrationServer(ctx context.Context, c *config.Loaded, user string, ttl t
 	if err != nil {
 		return integrate.Server{}, err
 	}
-	addrs, err := externals(ctx, c)
+	addrs, err := urlAddrs(ctx, c)
 	if err != nil {
 		return integrate.Server{}, err
 	}

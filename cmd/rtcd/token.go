@@ -60,7 +60,7 @@ func tokenCommand() *cobra.Command {
 
 // configuredLink is the join link of the site that the configuration describes.
 func configuredLink(cmd *cobra.Command, c *config.Loaded, tokens *creds.Tokens, claims creds.Claims) (string, error) {
-	addrs, err := externals(cmd.Context(), c)
+	addrs, err := urlAddrs(cmd.Context(), c)
 	if err != nil {
 		return "", err
 	}
