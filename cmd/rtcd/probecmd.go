@@ -32,7 +32,7 @@ func probeCommand() *cobra.Command {
 		Short: "Be a TURN client: allocate, permission, echo, RTT, loss",
 		Long: "Be a TURN client of any server. URLs are those of WebRTC:\n" +
 			"  stun:HOST  turn:HOST:3478?transport=udp|tcp  turns:HOST:5349?transport=tcp|udp\n" +
-			"Without --username, --config says which server's secret makes the credentials.\n\n" +
+			"Without --username, the secret of the configuration makes the credentials, as on the server itself.\n\n" +
 			"--explain asks the server, too, what it saw of the probe, and joins both: which of them did not\n" +
 			"hear the other, which secret, clock, quota or rule stood against it. On the server's own machine it\n" +
 			"asks the admin endpoint; elsewhere give --server https://HOST and a join token (rtcd token), which\n" +
@@ -145,7 +145,7 @@ func parseTargets(urls []string) ([]probe.Target, error) {
 	return targets, nil
 }
 
-// probeCredentials mints a pair where --config was given and --username was not.
+// probeCredentials mints a pair where there is a configuration and --username was not given.
 func probeCredentials(o *probe.Options, flags *configFlags, targets []probe.Target) error {
 	needed := false
 	for _, t := range targets {
@@ -154,7 +154,7 @@ func probeCredentials(o *probe.Options, flags *configFlags, targets []probe.Targ
 	switch {
 	case !needed || o.Username != "" && o.Credential != "":
 		return nil
-	case o.Username != "" || o.Credential != "" || flags.file == "":
+	case o.Username != "" || o.Credential != "" || flags.path() == "":
 		return usageError{errors.New("turn: needs --username and --credential (see rtcd credentials), or the server's --config")}
 	}
 	c, err := flags.load()

@@ -100,7 +100,9 @@ func TestCommands(t *testing.T) {
 			}
 			var script strings.Builder
 			script.WriteString(prelude)
-			if page != "install.md" {
+			if page == "install.md" {
+				script.WriteString("certificate\n")
+			} else {
 				script.WriteString("installed\n")
 			}
 			n := 0
@@ -129,10 +131,13 @@ at=installation
 installed() {
   cp /kit/rtcd /usr/bin/rtcd
   rtcd init --domain rtc.example.com >/dev/null
+  certificate
+  systemctl start rtcd
+}
+certificate() { # as certbot would have put it there
   mkdir -p /etc/letsencrypt/live/rtc.example.com
   cp /kit/cert.pem /etc/letsencrypt/live/rtc.example.com/fullchain.pem
   cp /kit/key.pem /etc/letsencrypt/live/rtc.example.com/privkey.pem
-  systemctl start rtcd
 }
 `
 
@@ -202,9 +207,13 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// untranslated are records, not pages for users: what tests or measurements show.
+var untranslated = []string{"threats.md", "first-five-minutes.md"}
+
 // TestLanguages: the Chinese pages are those of the English ones, with the same blocks.
 func TestLanguages(t *testing.T) {
 	english, chinese := pages(t, docs), pages(t, docs+"/zh")
+	english = slices.DeleteFunc(english, func(page string) bool { return slices.Contains(untranslated, page) })
 	if !slices.Equal(english, chinese) {
 		t.Fatalf("docs has %v, docs/zh %v", english, chinese)
 	}
