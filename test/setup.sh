@@ -18,6 +18,10 @@ turnutils_uclient coturn
 node nodejs
 npm npm
 zbarimg zbar-tools
+unshare util-linux
+jq jq
+curl curl
+openssl openssl
 iptables iptables
 ufw ufw
 firewall-offline-cmd firewalld

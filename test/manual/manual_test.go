@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 func runAll(m *testing.M) (code int, err error) {
-	for _, tool := range []string{"unshare", "ip", "curl", "jq", "node"} {
+	for _, tool := range []string{"unshare", "ip", "pgrep", "curl", "jq", "openssl", "node"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return 1, fmt.Errorf("%s is missing; test/setup.sh installs it", tool)
 		}
@@ -94,6 +94,7 @@ func pages(t *testing.T, dir string) []string {
 func TestCommands(t *testing.T) {
 	for _, page := range pages(t, docs) {
 		t.Run(page, func(t *testing.T) {
+			t.Parallel()
 			all, err := blocks(filepath.Join(docs, page))
 			if err != nil {
 				t.Fatal(err)
