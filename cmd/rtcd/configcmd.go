@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -15,10 +17,10 @@ func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Tell about the configuration", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError{fmt.Errorf("want show, schema or env")}
+			return usageError{fmt.Errorf("want show, schema, env or doc")}
 		},
 	}
-	cmd.AddCommand(configShowCommand(), configSchemaCommand(), configEnvCommand())
+	cmd.AddCommand(configShowCommand(), configSchemaCommand(), configEnvCommand(), configDocCommand())
 	return cmd
 }
 
@@ -77,6 +79,21 @@ func configEnvCommand() *cobra.Command {
 			return t.Flush()
 		},
 	}
+}
+
+func configDocCommand() *cobra.Command {
+	var language string
+	cmd := &cobra.Command{
+		Use: "doc", Short: "Print what every key means, as Markdown", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(config.ReferenceLanguages, language) {
+				return unknownWord("--lang", language, config.ReferenceLanguages)
+			}
+			return config.Reference(cmd.OutOrStdout(), language)
+		},
+	}
+	cmd.Flags().StringVar(&language, "lang", "en", "language: "+strings.Join(config.ReferenceLanguages, " or "))
+	return cmd
 }
 
 func printJSON(w io.Writer, v any) error {
