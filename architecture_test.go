@@ -20,6 +20,7 @@ import (
 // mayImport says which of our packages each package may import, tests apart; see
 // ARCHITECTURE.md. cmd/rtcd may import all.
 var mayImport = map[string][]string{
+	"rtcd/acme":             {},
 	"rtcd/address":          {},
 	"rtcd/accounting":       {},
 	"rtcd/config":           {},

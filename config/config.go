@@ -32,10 +32,18 @@ type Listen struct {
 
 // TLS says where certificates come from.
 type TLS struct {
-	Mode     TLSMode `yaml:"mode" reload:"restart" jsonschema_description:"auto = files where cert_file is given, acme for a public domain, else self-signed; or acme, files, self-signed, off."`
-	Email    string  `yaml:"email" reload:"restart" jsonschema_description:"Contact for the certificate authority (acme)."`
+	Mode     TLSMode `yaml:"mode" reload:"restart" jsonschema_description:"auto = files where cert_file is given, acme for a public domain name, else self-signed; or acme (a public IP address too), files, self-signed, off."`
+	Email    string  `yaml:"email" reload:"restart" jsonschema_description:"Contact for the certificate authority (acme), whose terms you agree to by using it."`
 	CertFile string  `yaml:"cert_file" jsonschema_description:"PEM file with the certificate and its chain (files)."`
 	KeyFile  string  `yaml:"key_file" jsonschema_description:"PEM file with the private key (files)."`
+	ACME     ACME    `yaml:"acme" reload:"restart" jsonschema_description:"The certificate authority that is asked (acme)."`
+}
+
+// ACME says whom to ask for a certificate.
+type ACME struct {
+	Directory string `yaml:"directory" jsonschema_description:"URL of the authority's ACME directory; empty means Let's Encrypt. With one, domain need not be public."`
+	CAFile    string `yaml:"ca_file" jsonschema_description:"PEM file with the certificates that vouch for that URL; empty means those of the system."`
+	Profile   string `yaml:"profile" jsonschema_description:"Profile of the certificate; empty means shortlived for an IP address, else the authority's default."`
 }
 
 // Turn is the relay.

@@ -343,15 +343,39 @@ func TestTLSMode(t *testing.T) {
 		"domain: rtc.example.com":  TLSOff, // nothing listens with TLS
 		"listen: {https: ':443'}":  TLSSelfSigned,
 		"listen: {turns: ':5349'}": TLSSelfSigned,
-		"domain: 192.0.2.1\nlisten: {https: ':443'}":                                     TLSSelfSigned,
-		"domain: box.lan\nlisten: {https: ':443'}":                                       TLSSelfSigned,
-		"domain: rtc.example.com\nlisten: {https: ':443'}":                               TLSACME,
-		"domain: a.example.com\nlisten: {https: ':443'}\ntls: {mode: self-signed}":       TLSSelfSigned,
-		"listen: {https: ':443'}\ntls: {cert_file: a.pem, key_file: b.pem}":              TLSFiles,
-		"listen: {https: ':443'}\ntls: {mode: files, cert_file: a.pem, key_file: b.pem}": TLSFiles,
+		"domain: 192.0.2.1\nlisten: {https: ':443'}":                                                                            TLSSelfSigned,
+		"domain: box.lan\nlisten: {https: ':443'}":                                                                              TLSSelfSigned,
+		"domain: rtc.example.com\nlisten: {https: ':443'}":                                                                      TLSACME,
+		"domain: a.example.com\nlisten: {https: ':443'}\ntls: {mode: self-signed}":                                              TLSSelfSigned,
+		"domain: 11.22.33.44\nlisten: {https: ':443'}":                                                                          TLSSelfSigned, // unless asked for
+		"domain: 11.22.33.44\nlisten: {https: ':443'}\ntls: {mode: acme}":                                                       TLSACME,
+		"domain: box.lan\nlisten: {https: ':443'}\ntls: {mode: acme, acme: {directory: 'https://ca.lan/dir', ca_file: ca.pem}}": TLSACME,
+		"listen: {https: ':443'}\ntls: {cert_file: a.pem, key_file: b.pem}":                                                     TLSFiles,
+		"listen: {https: ':443'}\ntls: {mode: files, cert_file: a.pem, key_file: b.pem}":                                        TLSFiles,
 	} {
 		if got := mustLoad(t, text, nil).TLSMode(); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// What a certificate authority could not do anything with is refused.
+func TestACME(t *testing.T) {
+	for text, want := range map[string]string{
+		"tls: {mode: acme}":                                                                             "", // nothing listens with TLS
+		"listen: {https: ':443'}\ntls: {mode: acme}":                                                    "needs a host name or an IP address in domain",
+		"domain: box.lan\nlisten: {https: ':443'}\ntls: {mode: acme}":                                   "needs a public host name or IP address in domain, not \"box.lan\"",
+		"domain: 192.168.1.5\nlisten: {https: ':443'}\ntls: {mode: acme}":                               "not \"192.168.1.5\"",
+		"domain: 100.64.1.5\nlisten: {https: ':443'}\ntls: {mode: acme}":                                "not \"100.64.1.5\"",
+		"domain: a.example.com\nlisten: {http: '', turns: ':5349'}":                                     "needs listen.https or listen.http",
+		"domain: a.example.com\nlisten: {https: ':443'}\ntls: {acme: {directory: 'http://ca.lan/dir'}}": "is not the URL of a directory",
+		"domain: a.example.com\nlisten: {https: ':443'}\ntls: {acme: {ca_file: ca.pem}}":                "tls.acme.directory is missing",
+		"domain: a.example.com\nlisten: {https: ':443'}\nturn: {relay_ports: 400-500}":                  "port 443 lies within turn.relay_ports",
+		"domain: a.example.com\nlisten: {https: ':443', turn: ':443'}":                                  "\":443\" is taken by listen.https",
+	} {
+		_, err := load(t, text, nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"strings"
@@ -19,7 +20,8 @@ var exampleTemplate = template.Must(template.New("example").Funcs(template.FuncM
 // file that `rtcd init` writes.
 type Sample struct {
 	Domain             string
-	HTTPS, HTTP, Turns string // addresses, "" for off
+	HTTPS, HTTP, Turns string  // addresses, "" for off
+	TLSMode            TLSMode // "" = the default
 	CertFile, KeyFile  string
 	SecretFile         string
 	TokenSecretFile    string
@@ -30,14 +32,13 @@ type Sample struct {
 var ExampleSample = Sample{
 	Domain: "rtc.example.com",
 	HTTPS:  ":443", HTTP: ":80", Turns: ":5349",
-	CertFile:        "/etc/letsencrypt/live/rtc.example.com/fullchain.pem",
-	KeyFile:         "/etc/letsencrypt/live/rtc.example.com/privkey.pem",
 	SecretFile:      "/etc/rtcd/turn.secret",
 	TokenSecretFile: "/etc/rtcd/token.secret",
 }
 
 // Example returns a file with every key, each with one comment.
 func Example(s Sample) []byte {
+	s.TLSMode = cmp.Or(s.TLSMode, Default().TLS.Mode)
 	var b bytes.Buffer
 	if err := exampleTemplate.Execute(&b, s); err != nil { // only for a broken template
 		panic(err)

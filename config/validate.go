@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -93,9 +94,7 @@ func (l *loader) validateTLS() {
 	case files && l.TLS.CertFile == "":
 		l.fault("tls.key_file", "tls.cert_file is missing")
 	}
-	if l.TLS.Mode == TLSACME && !IsPublicName(l.Domain) {
-		l.fault("tls.mode", "acme needs a public host name in domain")
-	}
+	l.validateACME()
 	if l.TLS.Mode == TLSOff {
 		for path, list := range map[string][]Address{"listen.https": l.Listen.HTTPS, "listen.turns": l.Listen.Turns} {
 			if len(list) > 0 {
@@ -104,6 +103,36 @@ func (l *loader) validateTLS() {
 		}
 	}
 }
+
+func (l *loader) validateACME() {
+	own := l.TLS.ACME.Directory != "" // an authority of one's own, perhaps
+	if u, err := url.Parse(l.TLS.ACME.Directory); own && (err != nil || u.Scheme != "https" || u.Host == "") {
+		l.fault("tls.acme.directory", "%q is not the URL of a directory, like https://ca.example.com/acme/acme/directory", l.TLS.ACME.Directory)
+	}
+	if !own && l.TLS.ACME.CAFile != "" {
+		l.fault("tls.acme.ca_file", "tls.acme.directory is missing")
+	}
+	if l.TLSMode() != TLSACME {
+		return
+	}
+	switch {
+	case l.Domain == "":
+		l.fault("tls.mode", "acme needs a host name or an IP address in domain")
+	case !own && !IsPublicName(l.Domain) && !IsPublicAddress(l.Domain):
+		l.fault("tls.mode", "acme needs a public host name or IP address in domain, not %q", l.Domain)
+	case len(l.Listen.HTTPS) == 0 && len(l.Listen.HTTP) == 0:
+		l.fault("tls.mode", "acme needs listen.https or listen.http: the certificate authority comes in there")
+	}
+}
+
+// IsPublicAddress tells whether a certificate authority could reach an IP address.
+func IsPublicAddress(domain string) bool {
+	a, err := netip.ParseAddr(domain)
+	return err == nil && a.IsGlobalUnicast() && !a.IsPrivate() && !providersNAT.Contains(a)
+}
+
+// providersNAT is what providers use inside (RFC 6598).
+var providersNAT = netip.MustParsePrefix("100.64.0.0/10")
 
 // TLSMode is tls.mode with auto decided: off where nothing listens with TLS.
 func (c *Config) TLSMode() TLSMode {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,31 +9,29 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"rtcd/acme"
 	"rtcd/config"
 )
-
-// errNoACME is what mode acme says until it is built in.
-var errNoACME = errors.New("tls.mode: this version cannot fetch certificates by itself (acme); " +
-	"set tls.cert_file and tls.key_file to a certificate that certbot or another client keeps, " +
-	"or tls.mode: self-signed for a test")
 
 // certSource is where the certificate of new handshakes comes from.
 type certSource struct {
 	get  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	file *fileCert // nil unless tls.mode is files
+	file *fileCert    // nil unless tls.mode is files
+	acme *acme.Source // nil unless it is acme
 }
 
 // newCertSource is for https and turns; its get is nil where TLS is off.
@@ -40,8 +39,6 @@ func newCertSource(c *config.Loaded, addrs []external, log *slog.Logger) (certSo
 	switch c.TLSMode() {
 	case config.TLSOff:
 		return certSource{}, nil
-	case config.TLSACME:
-		return certSource{}, errNoACME
 	case config.TLSFiles:
 		certFile, keyFile := certFiles(c)
 		file, err := newFileCert(certFile, keyFile, log)
@@ -54,7 +51,68 @@ func newCertSource(c *config.Loaded, addrs []external, log *slog.Logger) (certSo
 	if err != nil {
 		return certSource{}, fmt.Errorf("self-signed certificate: %w", err)
 	}
-	return certSource{get: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }}, nil
+	own := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
+	if c.TLSMode() != config.TLSACME {
+		return certSource{get: own}, nil
+	}
+	o, err := acmeOptions(c)
+	if err != nil {
+		return certSource{}, err
+	}
+	o.Logger, o.Placeholder = log, own
+	source, err := acme.New(o)
+	if err != nil {
+		return certSource{}, fmt.Errorf("tls.mode acme: %w", err)
+	}
+	return certSource{get: source.Get, acme: source}, nil
+}
+
+// acmeDir is where acme keeps its account and certificates, in the state directory.
+const acmeDir = "acme"
+
+// acmeOptions are whom to ask for which certificate.
+func acmeOptions(c *config.Loaded) (acme.Options, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return acme.Options{}, err
+	}
+	o := acme.Options{
+		Name: strings.ToLower(strings.TrimSuffix(c.Domain, ".")), Dir: filepath.Join(dir, acmeDir),
+		Directory: c.TLS.ACME.Directory, Email: c.TLS.Email, Profile: c.TLS.ACME.Profile,
+	}
+	if file := c.Resolve("tls.acme.ca_file", c.TLS.ACME.CAFile); file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return o, fmt.Errorf("tls.acme.ca_file: %w", err)
+		}
+		if o.Roots = x509.NewCertPool(); !o.Roots.AppendCertsFromPEM(data) {
+			return o, fmt.Errorf("tls.acme.ca_file: no certificate in %s", file)
+		}
+	}
+	for _, l := range []struct {
+		at   *netip.AddrPort
+		list []config.Address
+	}{{&o.HTTP, c.Listen.HTTP}, {&o.TLS, c.Listen.HTTPS}} {
+		if len(l.list) > 0 {
+			*l.at = l.list[0].AddrPort()
+		}
+	}
+	return o, nil
+}
+
+// close ends what newCertSource has begun and nobody runs.
+func (c certSource) close() {
+	if c.acme != nil {
+		c.acme.Close()
+	}
+}
+
+// runCertificate keeps the certificate of an authority fresh, and tells of another one.
+func (a *app) runCertificate(ctx context.Context) error {
+	if a.cert.acme == nil {
+		return nil
+	}
+	return a.cert.acme.Run(ctx, a.urlsChanged)
 }
 
 // certFiles are tls.cert_file and tls.key_file.
@@ -70,11 +128,40 @@ func (c certSource) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
 }
 
+// webTLS is tlsConfig for https, where the authority comes in too.
+func (c certSource) webTLS() *tls.Config {
+	out := c.tlsConfig()
+	if c.acme != nil {
+		out.NextProtos = []string{acme.Protocol}
+	}
+	return out
+}
+
+// challenges lets the authority in by plain HTTP.
+func (c certSource) challenges(h http.Handler) http.Handler {
+	if c.acme == nil {
+		return h
+	}
+	return c.acme.Challenges(h)
+}
+
 // trusted tells whether browsers accept the certificate, as far as we know.
-func (c certSource) trusted() bool { return c.file != nil }
+func (c certSource) trusted() bool {
+	return c.file != nil || c.acme != nil && c.acme.Current() != nil
+}
 
 // hasTrusted is trusted, of a server with this configuration.
-func hasTrusted(c *config.Loaded) bool { return c.TLSMode() == config.TLSFiles }
+func hasTrusted(c *config.Loaded) bool {
+	if c.TLSMode() != config.TLSACME {
+		return c.TLSMode() == config.TLSFiles
+	}
+	o, err := acmeOptions(c)
+	if err != nil {
+		return false
+	}
+	chain, err := acme.Stored(o)
+	return err == nil && time.Now().Before(chain[0].NotAfter)
+}
 
 // Describe tells the metrics of the certificate (prometheus.Collector).
 func (c certSource) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
@@ -84,11 +171,15 @@ var certExpiry = prometheus.NewDesc("rtcd_tls_certificate_expiry_timestamp_secon
 
 // Collect tells their values.
 func (c certSource) Collect(out chan<- prometheus.Metric) {
-	if leaf := c.leaf(); leaf != nil {
+	// What stands in for an authority's certificate is nobody's to watch.
+	if leaf := c.leaf(); leaf != nil && (c.acme == nil || c.trusted()) {
 		out <- prometheus.MustNewConstMetric(certExpiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()), certName(leaf))
 	}
 	if c.file != nil {
 		c.file.errors.Collect(out)
+	}
+	if c.acme != nil {
+		c.acme.Collect(out)
 	}
 }
 

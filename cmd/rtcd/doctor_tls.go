@@ -4,9 +4,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
+	"rtcd/acme"
 	"rtcd/config"
 )
 
@@ -17,15 +19,35 @@ func (d *doctor) examineCertificate() {
 		d.row(ok, "tls", "off: nothing listens with TLS; browsers give camera and microphone only to https and to localhost", "")
 		return
 	case config.TLSACME:
-		d.row(fail, "tls", errNoACME.Error(), "")
+		d.examineACME()
 		return
 	}
 	chain, err := certificates(c, d.externals)
 	if err != nil {
-		d.row(fail, "tls", err.Error(), "get a certificate (rtcd init prints a certbot command), or set tls.cert_file and tls.key_file")
+		d.row(fail, "tls", err.Error(), "set tls.cert_file and tls.key_file to a certificate and its key, or tls.mode: acme, which fetches one")
 		return
 	}
 	d.judgeCertificate(chain, time.Now())
+}
+
+// examineACME looks at the certificate that the authority has given, if it has.
+func (d *doctor) examineACME() {
+	o, err := acmeOptions(d.config)
+	if err != nil {
+		d.row(fail, "tls", err.Error(), "")
+		return
+	}
+	chain, err := acme.Stored(o)
+	switch {
+	case err == nil:
+		d.judgeCertificate(chain, time.Now())
+	case !errors.Is(err, fs.ErrNotExist):
+		d.row(fail, "tls", err.Error(), "let rtcd write to "+o.Dir)
+	case d.running:
+		d.row(fail, "tls", "acme: no certificate has come yet; the log says why (\"no certificate\")", o.Remedy())
+	default:
+		d.row(warn, "tls", "acme: no certificate has come yet; rtcd serve fetches it", o.Remedy())
+	}
 }
 
 // soon is how long before its end a certificate should have been renewed: a quarter of
@@ -93,6 +115,9 @@ func inside(c *x509.Certificate, now time.Time) time.Time {
 
 // renewal is a command that gets another certificate.
 func (d *doctor) renewal() string {
+	if o, err := acmeOptions(d.config); err == nil && d.config.TLSMode() == config.TLSACME {
+		return o.Remedy()
+	}
 	if config.IsPublicName(d.config.Domain) {
 		return "certbot certonly --force-renewal -d " + d.config.Domain + ", with the files that tls names"
 	}

@@ -46,11 +46,12 @@ func initialize(out io.Writer, domain, dir string) error {
 	}
 	switch {
 	case config.IsPublicName(domain):
-		live := "/etc/letsencrypt/live/" + domain
 		sample.Discovery = true // who has a public name wants to be reached by it
 		sample.HTTPS, sample.Turns = config.ExampleSample.HTTPS, config.ExampleSample.Turns
-		sample.CertFile, sample.KeyFile = live+"/fullchain.pem", live+"/privkey.pem"
-	case domain != "": // an address or a private name: self-signed
+	case config.IsPublicAddress(domain): // nobody expects to be asked about for an address, so it is written down
+		sample.TLSMode = config.TLSACME
+		sample.HTTPS, sample.Turns = config.ExampleSample.HTTPS, config.ExampleSample.Turns
+	case domain != "": // a private address or name: self-signed
 		sample.HTTPS, sample.Turns = config.ExampleSample.HTTPS, config.ExampleSample.Turns
 	default:
 		sample.HTTP = string(config.Default().Listen.HTTP[0])
@@ -92,9 +93,10 @@ func initialize(out io.Writer, domain, dir string) error {
 		}
 	}
 	path := filepath.Join(dir, "config.yaml")
-	if sample.CertFile != "" {
-		fmt.Fprintf(out, "\nIt uses the certificate of certbot, which needs port 80 for a moment at each renewal:\n"+
-			"  certbot certonly --standalone -d %s --pre-hook 'systemctl stop rtcd' --post-hook 'systemctl start rtcd'\n", domain)
+	if config.IsPublicName(domain) || sample.TLSMode == config.TLSACME {
+		fmt.Fprintf(out, "\nrtcd fetches the certificate for %s by itself, from Let's Encrypt, and renews it: TCP port 80 or 443\n"+
+			"has to be open to the world. By starting it you agree to the terms: https://letsencrypt.org/repository/\n"+
+			"To use a certificate that you have, set tls.cert_file and tls.key_file.\n", domain)
 	}
 	fmt.Fprintf(out, "\nNext:\n  rtcd check --config %s\n  rtcd serve --config %s\n", path, path)
 	return nil

@@ -295,7 +295,7 @@ func restricts(c *config.Loaded, addrs []external) bool {
 // listenHTTPS binds the site.
 func (a *app) listenHTTPS() error {
 	a.https = newHTTPServer(a, a.log)
-	return a.https.listen(a.config.Listen.HTTPS, false, a.shared("https", a.cert.tlsConfig()))
+	return a.https.listen(a.config.Listen.HTTPS, false, a.shared("https", a.cert.webTLS()))
 }
 
 // shared is how HTTP shares the port of a listener with TURN.
@@ -315,7 +315,7 @@ func (a *app) listenHTTP() error {
 	if port := a.https.port(); port != 0 {
 		plain = redirect(port)
 	}
-	a.http = newHTTPServer(plain, a.log)
+	a.http = newHTTPServer(a.cert.challenges(plain), a.log)
 	if err := a.http.listen(c.Listen.HTTP, a.nextFree("listen.http"), a.shared("http", nil)); err != nil {
 		return err
 	}
@@ -378,6 +378,7 @@ func (a *app) close() {
 			s.close()
 		}
 	}
+	a.cert.close()
 	if a.turn != nil {
 		a.turn.Close()
 	}
@@ -515,7 +516,7 @@ func (a *app) runTurn(ctx context.Context) error {
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
 		a.ledger.Run,
-		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.watchAddresses, a.runMapper,
+		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.runCertificate, a.watchAddresses, a.runMapper,
 		(&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run,
 		a.tester.Run, a.desk.Run,
 	}
