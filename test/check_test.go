@@ -359,6 +359,72 @@ func TestCheckPageKnowsBetter(t *testing.T) {
 	})
 }
 
+// pairResult is what one page says of the test between two devices.
+type pairResult struct {
+	Verdict       string
+	Shown, Banner string
+	Direct, Relay struct {
+		State, Reason string
+		RTTs          []float64
+		Pair          *struct{ State string }
+	}
+}
+
+// pairCheck runs the test between two devices, the second of which opens what the first one's code says.
+func pairCheck(t *testing.T, server *rtcdServer, first, second *browser.Browser) (results []pairResult) {
+	t.Helper()
+	page := openPage(t, first, "https://"+hostBoth+"/check?lang=en#token="+server.token(t, "check", "tester"))
+	var link string
+	evaluate(t, page, &link, `async () => {
+		while (!window.rtcdPairLink) await new Promise((next) => setTimeout(next, 50));
+		document.querySelector("#start-pair").click();
+		while (document.documentElement.dataset.pair !== "waiting") await new Promise((next) => setTimeout(next, 50));
+		return window.rtcdPairLink;
+	}`)
+	for _, p := range []*browser.Page{page, openPage(t, second, link)} {
+		var r pairResult
+		evaluate(t, p, &r, `async () => {
+			const deadline = Date.now() + 90000;
+			while (document.documentElement.dataset.pair !== "done") {
+				if (Date.now() > deadline) throw new Error("no verdict: " + document.body.innerText);
+				await new Promise((next) => setTimeout(next, 100));
+			}
+			const {verdict, direct, relay} = window.rtcdPairCheck;
+			return {verdict, direct, relay, shown: document.querySelector("#pair-tests").innerText, banner: document.querySelector("#pair-state").innerText};
+		}`)
+		picture(patient(t), t, p, "check-pair-"+r.Verdict+"-"+string(first.Kind))
+		results = append(results, r)
+	}
+	return results
+}
+
+// Two devices, in different browsers, try each other directly and over the relay, and both show the same.
+func TestCheckPair(t *testing.T) {
+	chromium, firefox := openBrowser(t, browser.Chromium, world.alice), openBrowser(t, browser.Firefox, world.bob)
+	a, b := world.alice, world.bob
+	for _, c := range []struct{ rules, verdict, direct string }{
+		{"", "both", "pass"},
+		{"ip saddr { " + a.IP4.String() + ", " + b.IP4.String() + " } ip daddr { " + a.IP4.String() + ", " + b.IP4.String() + " } drop\n" +
+			"ip6 saddr { " + a.IP6.String() + ", " + b.IP6.String() + " } ip6 daddr { " + a.IP6.String() + ", " + b.IP6.String() + " } drop", "relay-only", "fail"},
+	} {
+		t.Run(c.verdict, func(t *testing.T) {
+			server := startRTCD(t)
+			firewall(t, c.rules)
+			for i, r := range pairCheck(t, server, chromium, firefox) {
+				if r.Verdict != c.verdict || r.Banner == "" || r.Shown == "" {
+					t.Errorf("device %d: verdict %q, banner %q, want %q", i, r.Verdict, r.Banner, c.verdict)
+				}
+				if r.Direct.State != c.direct || r.Direct.State == "pass" && (r.Direct.Pair.State != "direct" || len(r.Direct.RTTs) == 0) {
+					t.Errorf("device %d: direct %+v", i, r.Direct)
+				}
+				if r.Relay.State != "pass" || r.Relay.Pair == nil || r.Relay.Pair.State != "relayed" || len(r.Relay.RTTs) == 0 {
+					t.Errorf("device %d: relay %+v", i, r.Relay)
+				}
+			}
+		})
+	}
+}
+
 // firewall sets the lab's rules until the end of the test.
 func firewall(t *testing.T, rules string) {
 	t.Helper()

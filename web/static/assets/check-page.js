@@ -8,6 +8,7 @@
  */
 
 import {runCheck} from '../sdk/check.js';
+import {initDevice} from './check-device.js';
 import {byId, fill, h, icon, svg} from './dom.js';
 import {code, has, language, number, onLanguage, rich, t} from './i18n.js';
 import {percentile, remedyOf, sightingDetail, sightingSubject, toMarkdown, viewRemedy, viewWords} from './report.js';
@@ -31,6 +32,7 @@ onLanguage(() => draw());
 byId('run').addEventListener('click', start);
 byId('copy').addEventListener('click', (/** @type {Event} */ e) => result &&
   copy(/** @type {HTMLElement} */ (e.currentTarget), toMarkdown(result, byId('mask').checked)));
+initDevice(drawPair, await fetch('/api/v1/info').then((a) => a.json()).catch(() => null));
 if (new URLSearchParams(location.search).get('auto') === '1') start();
 
 async function start() {
@@ -168,7 +170,20 @@ function drawTest(name, m) {
       (saw && fromServer(m.view, values)) || remedy(`remedy.${m.reason}`, values)));
 }
 
-/** @param {'relay'|'path'} name @param {Measure} m */
+/** A path of the test between two devices. @param {'direct'|'relay'} name @param {import('../sdk/check-pair.js').PairPath} m */
+function drawPair(name, m) {
+  const key = name === 'relay' ? 'relayed' : 'direct';
+  // Without a direct path a call still works: that is a finding, not a fault.
+  const state = m.state === 'fail' && name === 'direct' ? 'skip' : m.state;
+  const reason = m.reason === 'not-connected' ? `${key}-not-connected` : m.reason;
+  return h('article', {class: `card test is-${state}`, 'data-test': `pair-${name}`, 'data-state': m.state},
+    h('header', {}, dot(state),
+      h('div', {}, h('h3', {}, t(`test.${key}`)), h('p', {}, t(`test.${key}-note`)))),
+    m.rtts.length > 0 && [drawFigures('path', m), drawSpark(m)],
+    m.state === 'fail' && h('div', {class: 'why'}, h('strong', {}, t(`reason.${reason}`)), remedy(`remedy.${reason}`)));
+}
+
+/** @param {'relay'|'path'} name @param {Pick<Measure, 'rtts'|'lost'|'sent'|'connectMs'> & {mbps?: number|null, bytes?: number}} m */
 function drawFigures(name, m) {
   const p = (/** @type {number} */ q) => number(percentile(m.rtts, q), 1);
   const figure = (/** @type {string} */ label, /** @type {string} */ value, /** @type {string} */ unit, /** @type {string} */ note) =>
@@ -176,12 +191,12 @@ function drawFigures(name, m) {
   return h('dl', {class: 'figures'},
     figure(t('figure.rtt'), p(0.5), 'ms', t('figure.spread', {min: p(0), p95: p(0.95)})),
     figure(t('figure.loss'), number((m.lost / m.sent) * 100, 1), '%', t('figure.of', {lost: m.lost, sent: m.sent})),
-    name === 'relay' && m.mbps !== null
-      ? figure(t('figure.rate'), number(m.mbps, 1), 'Mbit/s', t('figure.bytes', {n: number(m.bytes / 1e6, 1)}))
+    name === 'relay' && typeof m.mbps === 'number'
+      ? figure(t('figure.rate'), number(m.mbps, 1), 'Mbit/s', t('figure.bytes', {n: number((m.bytes ?? 0) / 1e6, 1)}))
       : figure(t('figure.connect'), m.connectMs === null ? '–' : number(m.connectMs), 'ms', ''));
 }
 
-/** The pings as bars: steady, jumping, or with a tail. @param {Measure} m */
+/** The pings as bars: steady, jumping, or with a tail. @param {{rtts: number[]}} m */
 function drawSpark({rtts}) {
   const top = Math.max(...rtts, 1);
   const width = 300 / rtts.length;
