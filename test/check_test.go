@@ -341,7 +341,7 @@ func TestCheckPageKnowsBetter(t *testing.T) {
 	b := openBrowser(t, browser.Chromium, world.alice)
 	t.Run("answers do not get back", func(t *testing.T) {
 		server := startRTCD(t)
-		firewall(t, "udp sport 3478 drop")
+		firewall(t, "udp sport { 3478, 443 } drop")
 		r := check(t, b, server, "answer-lost")
 		r.wantFail(t, "udp-answer-lost")
 		r.wantView(t, "answer-lost", func(row checkRow) bool { return row.Transport == "udp" && isTurn(row) })

@@ -22,10 +22,9 @@ func TestLanding(t *testing.T) {
 	p := open(t, b, visit{link: siteLink(t, "/")})
 	p.wantSoon("the room of the link", `(room) => document.querySelector("#door h2")?.textContent.includes(room)`, t.Name())
 	facts := p.text("#facts")
-	for _, fact := range []string{
-		"stun:" + host + ":3478", "turn:" + host + ":3478?transport=udp", "turn:" + host + ":3478?transport=tcp",
-		"turns:" + host + ":5349?transport=tcp", "49152-65535/udp", "wss://" + host + "/ws",
-	} {
+	var urls []string
+	p.eval(&urls, `async () => (await (await fetch("/api/v1/info")).json()).turn.urls`)
+	for _, fact := range append(urls, "STUN", "TURN · UDP", "TURN · TCP", "TURN · TLS", "49152-65535/udp", "wss://"+host+"/ws") {
 		if !strings.Contains(facts, fact) {
 			t.Errorf("%s is not among what runs here:\n%s", fact, facts)
 		}
