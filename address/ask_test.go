@@ -82,8 +82,11 @@ func TestAskSTUN(t *testing.T) {
 	named := "stun.example:" + port(a)
 	got, silent := askSTUN(t.Context(), []string{a, b, c, d, named, "absent.example:3478"}, [2]bool{true, false}, lookup)
 	want := []Claim{
-		{STUN, a, addrs("203.0.113.5")[0]}, {STUN, b, addrs("203.0.113.6")[0]}, {STUN, c, addrs("203.0.113.7")[0]},
-		{STUN, d, addrs("127.0.0.1")[0]}, {STUN, named, addrs("203.0.113.5")[0]},
+		{STUN, a, addrs("203.0.113.5")[0]},
+		{STUN, b, addrs("203.0.113.6")[0]},
+		{STUN, c, addrs("203.0.113.7")[0]},
+		{STUN, d, addrs("127.0.0.1")[0]},
+		{STUN, named, addrs("203.0.113.5")[0]},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
 		t.Error(diff)

@@ -44,8 +44,10 @@ func TestKernelTellsOfChanges(t *testing.T) {
 		t.Fatal("the kernel does not tell")
 	}
 	for _, args := range [][]string{
-		{"link", "set", "lo", "up"}, {"addr", "add", "10.9.8.7/32", "dev", "lo"},
-		{"route", "add", "10.9.9.0/24", "dev", "lo"}, {"addr", "del", "10.9.8.7/32", "dev", "lo"},
+		{"link", "set", "lo", "up"},
+		{"addr", "add", "10.9.8.7/32", "dev", "lo"},
+		{"route", "add", "10.9.9.0/24", "dev", "lo"},
+		{"addr", "del", "10.9.8.7/32", "dev", "lo"},
 	} {
 		steps <- args
 		select {

@@ -66,7 +66,8 @@ func TestDecide(t *testing.T) {
 			[]string{"11.22.33.5 (default route) at 11.22.33.5, interface", "2a11::5 (default route) at 2a11::5, interface"},
 		},
 		{
-			"a public address beside the default route's private one", asking, Facts{Machine: machine("10.0.0.5", "11.22.33.5"), Asked: true},
+			"a public address beside the default route's private one", asking,
+			Facts{Machine: machine("10.0.0.5", "11.22.33.5"), Asked: true},
 			[]string{"11.22.33.5 (an interface) at 11.22.33.5, interface"},
 		},
 		{
@@ -78,7 +79,8 @@ func TestDecide(t *testing.T) {
 		{"no network, nobody to ask", asking, Facts{Machine: machine("")}, []string{"127.0.0.1 (loopback: this machine has no other address) at 127.0.0.1, local"}},
 		{"before the first answers", asking, Facts{Machine: machine("10.0.0.5")}, []string{"10.0.0.5 (default route) at 10.0.0.5, local", "asking"}},
 		{
-			"two STUN servers agree", asking, Facts{Machine: machine("10.0.0.5"), Claims: claims("stun a 203.0.113.5, stun c 203.0.113.6, stun b 203.0.113.5"), Asked: true},
+			"two STUN servers agree", asking,
+			Facts{Machine: machine("10.0.0.5"), Claims: claims("stun a 203.0.113.5, stun c 203.0.113.6, stun b 203.0.113.5"), Asked: true},
 			[]string{"203.0.113.5 (a and b agree, NATed to 10.0.0.5) at 10.0.0.5, stun"},
 		},
 		{
@@ -91,7 +93,8 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"one STUN server alone", asking, Facts{Machine: machine("10.0.0.5"), Claims: claims("stun a 203.0.113.5"), Asked: true, Silent: []string{"b did not answer"}},
+			"one STUN server alone", asking,
+			Facts{Machine: machine("10.0.0.5"), Claims: claims("stun a 203.0.113.5"), Asked: true, Silent: []string{"b did not answer"}},
 			[]string{"10.0.0.5 (default route) at 10.0.0.5, local", noted + "a says 203.0.113.5, and no second server agrees; b did not answer"},
 		},
 		{
@@ -118,7 +121,8 @@ func TestDecide(t *testing.T) {
 			[]string{"11.22.33.5 (default route) at 11.22.33.5, interface", "2a11::9 (a and b agree, NATed to fd00::5) at fd00::5, stun"},
 		},
 		{
-			"the router that forwards our ports", auto, Facts{Machine: machine("192.168.1.5"), Claims: claims("gateway NAT-PMP 203.0.113.5")},
+			"the router that forwards our ports", auto,
+			Facts{Machine: machine("192.168.1.5"), Claims: claims("gateway NAT-PMP 203.0.113.5")},
 			[]string{"203.0.113.5 (NAT-PMP has it, NATed to 192.168.1.5) at 192.168.1.5, gateway"},
 		},
 		{
@@ -130,22 +134,27 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"what is written wins over everything", Wish{Auto: true, Discover: true, Addrs: addrs("198.51.100.7")},
+			"what is written wins over everything",
+			Wish{Auto: true, Discover: true, Addrs: addrs("198.51.100.7")},
 			Facts{Machine: machine("10.0.0.5 2a11::5"), Claims: claims("metadata AWS 203.0.113.9"), Asked: true},
 			[]string{"198.51.100.7 (turn.external_ip, NATed to 10.0.0.5) at 10.0.0.5, configuration", "2a11::5 (default route) at 2a11::5, interface"},
 		},
 		{"a written address of ours", Wish{Addrs: addrs("10.0.0.5")}, Facts{Machine: machine("10.0.0.4", "10.0.0.5")}, []string{"10.0.0.5 (turn.external_ip) at 10.0.0.5, configuration"}},
 		{
-			"a written address without its family", Wish{Addrs: addrs("2a11::7")}, Facts{Machine: machine("10.0.0.5")},
+			"a written address without its family",
+			Wish{Addrs: addrs("2a11::7")},
+			Facts{Machine: machine("10.0.0.5")},
 			[]string{"error turn.external_ip: 2a11::7: this machine has no address of its family"},
 		},
 		{
-			"a name", Wish{Auto: true, Names: []string{"home"}},
+			"a name",
+			Wish{Auto: true, Names: []string{"home"}},
 			Facts{Machine: machine("10.0.0.5"), Names: map[string]Named{"home": {Addrs: addrs("2a11::7", "203.0.113.5", "203.0.113.6")}}},
 			[]string{"203.0.113.5 (dns:home, NATed to 10.0.0.5) at 10.0.0.5, dns"},
 		},
 		{
-			"a name that can no longer be looked up", Wish{Names: []string{"home"}},
+			"a name that can no longer be looked up",
+			Wish{Names: []string{"home"}},
 			Facts{Machine: machine("10.0.0.5"), Names: map[string]Named{"home": {Addrs: addrs("203.0.113.5"), Err: errors.New("timeout")}}},
 			[]string{"203.0.113.5 (dns:home, NATed to 10.0.0.5) at 10.0.0.5, dns", "error turn.external_ip: timeout"},
 		},
@@ -159,7 +168,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"no relay address is here", Wish{Auto: true, Relays: []Pair{{addrs("10.0.0.6")[0], addrs("203.0.113.6")[0]}}}, Facts{Machine: machine("11.22.33.5")},
+			"no relay address is here",
+			Wish{Auto: true, Relays: []Pair{{addrs("10.0.0.6")[0], addrs("203.0.113.6")[0]}}},
+			Facts{Machine: machine("11.22.33.5")},
 			[]string{"error turn.relay_ips: 10.0.0.6: not an address of this machine"},
 		},
 		{"nothing is wished for", Wish{}, Facts{Machine: machine("11.22.33.5")}, nil},

@@ -192,14 +192,18 @@ func TestNobodyIsAskedInVain(t *testing.T) {
 	}
 }
 
+func seconds(list ...int) (out []time.Duration) {
+	for _, n := range list {
+		out = append(out, time.Duration(n)*time.Second)
+	}
+	return out
+}
+
 // While nobody can tell, asking gets rarer; once somebody can, it is regular.
 func TestPaceOfAsking(t *testing.T) {
 	play(t, asking, home, func(s *stage) {
 		s.pass(10 * time.Minute)
-		want := []time.Duration{0, 5, 15, 35, 75, 155, 315, 615}
-		for i := range want {
-			want[i] *= time.Second
-		}
+		want := seconds(0, 5, 15, 35, 75, 155, 315, 615)
 		if !slices.Equal(s.asks, want[:7]) {
 			t.Errorf("asked at %v, want %v", s.asks, want[:7])
 		}
@@ -277,10 +281,7 @@ func TestPaceOfNames(t *testing.T) {
 			t.Errorf("error %v", d.Err)
 		}
 		s.pass(16 * time.Second)
-		want := []time.Duration{0, 1, 3, 7, 15}
-		for i := range want {
-			want[i] *= time.Second
-		}
+		want := seconds(0, 1, 3, 7, 15)
 		if !slices.Equal(s.lookups, want) {
 			t.Errorf("looked up at %v, want %v", s.lookups, want)
 		}

@@ -163,5 +163,5 @@ func parseAzure(body string) (netip.Addr, error) {
 			return addr, nil
 		}
 	}
-	return netip.Addr{}, errors.New("Azure: no public address")
+	return netip.Addr{}, errors.New("no public address")
 }

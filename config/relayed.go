@@ -94,7 +94,7 @@ func (u *ICEURL) UnmarshalText(s []byte) error {
 	}
 	at, query, hasQuery := strings.Cut(rest, "?")
 	if hasQuery && (!turn || query != "transport=udp" && query != "transport=tcp") {
-		return fmt.Errorf("%q: only ?transport=udp or ?transport=tcp may follow, and only after turn: or turns:", text)
+		return fmt.Errorf("%q: only ?transport=udp or ?transport=tcp may follow, and only after the schemes turn and turns", text)
 	}
 	if strings.Contains(at, "@") {
 		return fmt.Errorf("%q holds a user; clients get their credentials beside the URL", text)

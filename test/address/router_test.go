@@ -71,10 +71,11 @@ func (o *opener) servePMP(t *testing.T) {
 				return
 			}
 			answer := []byte{0, 0x80 | buf[1], 0, 0, 0, 0, 0, 1}
-			if n == 2 {
+			switch n {
+			case 2:
 				ip := o.external.As4()
 				answer = append(answer, ip[:]...)
-			} else if n == 12 {
+			case 12:
 				port, life := binary.BigEndian.Uint16(buf[4:]), binary.BigEndian.Uint32(buf[8:])
 				o.open(map[byte]string{1: "udp", 2: "tcp"}[buf[1]], port, life > 0)
 				answer = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(answer, port), port)
