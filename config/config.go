@@ -28,6 +28,7 @@ type Listen struct {
 	Admin List[Address] `yaml:"admin" jsonschema_description:"Health, metrics and profiles: a loopback address or unix:/path, never a public one."`
 
 	TrustedProxies List[Network] `yaml:"trusted_proxies" jsonschema_description:"Addresses or prefixes of proxies in front of https and http, whose X-Forwarded-For is believed; empty means nobody's."`
+	ProxyProtocol  List[Network] `yaml:"proxy_protocol" jsonschema_description:"Addresses or prefixes of proxies whose TCP connections, to any listener but admin, begin with a PROXY header (version 1 or 2); from there one is required, from elsewhere refused."`
 }
 
 // TLS says where certificates come from.

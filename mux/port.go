@@ -147,10 +147,9 @@ func (p *Port) meet(nc net.Conn) {
 	}()
 	since := time.Now()
 	nc.SetDeadline(since.Add(p.o.Patience))
-	from, err := p.o.Proxies.introduce(nc)
+	from, err := p.o.Proxies.Introduce(nc)
 	if err != nil {
 		outcome = NoProxy
-		p.o.Proxies.warn(p.o.Logger, nc, err)
 		return
 	}
 	p.o.Visitors.State(from, http.StateNew)

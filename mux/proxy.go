@@ -3,6 +3,7 @@ package mux
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,15 +27,16 @@ import (
 // without addresses mean that the proxy speaks for itself, to see whether we live.
 type Proxies struct {
 	trusted []netip.Prefix
+	log     *slog.Logger
 	told    atomic.Int64 // when a missing header was told last, Unix seconds
 }
 
 // NewProxies returns those of a list, nil if it is empty.
-func NewProxies(trusted []netip.Prefix) *Proxies {
+func NewProxies(trusted []netip.Prefix, log *slog.Logger) *Proxies {
 	if len(trusted) == 0 {
 		return nil
 	}
-	return &Proxies{trusted: trusted}
+	return &Proxies{trusted: trusted, log: log}
 }
 
 // Trusts tells whether connections from an address come through a proxy.
@@ -50,52 +52,52 @@ func (p *Proxies) Trusts(a net.Addr) bool {
 	return slices.ContainsFunc(p.trusted, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
 
-// introduce returns the connection as its client's. It reads the header and no byte more, by
-// the deadline that the connection has.
-func (p *Proxies) introduce(nc net.Conn) (net.Conn, error) {
+// Introduce returns the connection as its client's, if it comes through a proxy. It reads the
+// header and no byte more, by the deadline that the connection has. A connection without a
+// header that can be used is to be closed.
+func (p *Proxies) Introduce(nc net.Conn) (net.Conn, error) {
 	if !p.Trusts(nc.RemoteAddr()) {
 		return nc, nil
 	}
 	client, err := readHeader(nc)
-	if err != nil || client == nil {
-		return nc, err
+	if err != nil {
+		p.warn(nc, err)
+		return nil, err
+	}
+	if client == nil {
+		return nc, nil
 	}
 	return &proxied{nc, client}, nil
 }
 
-// Introduce calls then with the connection as its client's, at once unless it comes from a
-// proxy; else when the header has come, within patience, on another goroutine. Without one
-// the connection is closed.
-func (p *Proxies) Introduce(nc net.Conn, patience time.Duration, log *slog.Logger, then func(net.Conn)) {
-	if !p.Trusts(nc.RemoteAddr()) {
-		then(nc)
-		return
+// Dial connects to a listener of our own: from an address that is a proxy's it says, as a
+// proxy does, that it speaks for itself.
+func (p *Proxies) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil || !p.Trusts(nc.LocalAddr()) {
+		return nc, err
 	}
-	// Nobody owns it; its deadline ends it.
-	go func() {
-		nc.SetDeadline(time.Now().Add(patience))
-		from, err := p.introduce(nc)
-		if err != nil {
-			p.warn(log, nc, err)
-			nc.Close()
-			return
-		}
-		nc.SetDeadline(time.Time{})
-		then(from)
-	}()
+	if _, err := nc.Write(localHeader); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
 }
+
+// localHeader is version 2's LOCAL without addresses.
+var localHeader = append(bytes.Clone(signatureV2), 0x20, 0, 0, 0)
 
 // tellEvery is the seconds between two lines about missing headers.
 const tellEvery = 10
 
 // warn tells of a missing header, which is a mistake of whoever set up the proxy.
-func (p *Proxies) warn(log *slog.Logger, nc net.Conn, err error) {
+func (p *Proxies) warn(nc net.Conn, err error) {
 	if errors.Is(err, io.EOF) {
 		return // a look whether we live, or nothing
 	}
 	last, now := p.told.Load(), time.Now().Unix()
 	if now-last >= tellEvery && p.told.CompareAndSwap(last, now) {
-		log.Warn("a proxy of listen.proxy_protocol sends no PROXY header; switch it on there, or take its address off that list",
+		p.log.Warn("a proxy of listen.proxy_protocol sends no PROXY header; switch it on there, or take its address off that list",
 			"proxy", nc.RemoteAddr().String(), "error", err)
 	}
 }

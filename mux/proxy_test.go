@@ -113,7 +113,7 @@ func trusting(prefixes ...string) *Proxies {
 	for _, p := range prefixes {
 		list = append(list, netip.MustParsePrefix(p))
 	}
-	return NewProxies(list)
+	return NewProxies(list, slog.New(slog.DiscardHandler))
 }
 
 // Behind a proxy everybody sees the client's address, whatever is spoken.
@@ -210,10 +210,14 @@ func TestSilentProxy(t *testing.T) {
 		s.wantCount(NoProxy, 1)
 	})
 	var log strings.Builder
-	p, nc := trusting("127.0.0.0/8"), &proxied{client: &net.TCPAddr{}}
+	p, nc := NewProxies(nil, nil), &proxied{client: &net.TCPAddr{}}
+	if p != nil {
+		t.Error("nobody is trusted, and somebody is")
+	}
+	p = NewProxies([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, slog.New(slog.NewTextHandler(&log, nil)))
 	for range 100 {
-		p.warn(slog.New(slog.NewTextHandler(&log, nil)), nc, errors.New("none"))
-		p.warn(slog.New(slog.NewTextHandler(&log, nil)), nc, io.EOF)
+		p.warn(nc, errors.New("none"))
+		p.warn(nc, io.EOF)
 	}
 	if n := strings.Count(log.String(), "\n"); n < 1 || n > 2 {
 		t.Errorf("%d lines", n)
@@ -245,14 +249,12 @@ func TestIntroduce(t *testing.T) {
 			t.Fatal(err)
 		}
 		io.WriteString(out, c.say)
-		from := make(chan net.Conn, 1)
-		c.proxies.Introduce(in, 10*time.Second, slog.New(slog.DiscardHandler), func(nc net.Conn) { from <- nc })
-		if c.want == "" {
-			if _, err := out.Read(make([]byte, 1)); err == nil {
-				t.Error("it lives without a header")
-			}
-		} else if nc := <-from; !strings.HasPrefix(nc.RemoteAddr().String(), c.want) {
-			t.Errorf("%v, want %s", nc.RemoteAddr(), c.want)
+		from, err := c.proxies.Introduce(in)
+		switch {
+		case (err != nil) != (c.want == ""):
+			t.Errorf("%q: %v", c.say, err)
+		case err == nil && !strings.HasPrefix(from.RemoteAddr().String(), c.want):
+			t.Errorf("%v, want %s", from.RemoteAddr(), c.want)
 		}
 		in.Close()
 		out.Close()

@@ -43,15 +43,19 @@ func (p *prober) connect(ctx context.Context) (net.PacketConn, netip.AddrPort, e
 
 func (p *prober) open(ctx context.Context, server netip.AddrPort) (net.PacketConn, error) {
 	var d net.Dialer
+	dial := p.o.Dial
+	if dial == nil {
+		dial = d.DialContext
+	}
 	switch p.target.Transport {
 	case "tcp":
-		conn, err := d.DialContext(ctx, "tcp", server.String())
+		conn, err := dial(ctx, "tcp", server.String())
 		if err != nil {
 			return nil, err
 		}
 		return turn.NewSTUNConn(conn), nil
 	case "tls":
-		conn, err := d.DialContext(ctx, "tcp", server.String())
+		conn, err := dial(ctx, "tcp", server.String())
 		if err != nil {
 			return nil, err
 		}

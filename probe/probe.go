@@ -20,14 +20,15 @@ import (
 // Options say who probes and how. Zero values mean the defaults in parentheses.
 type Options struct {
 	Username, Credential string
-	Timeout              time.Duration  // of each step (8 s)
-	Packets              int            // to echo (50)
-	Interval             time.Duration  // between them (20 ms)
-	Size                 int            // bytes of each, at least 16 (200)
-	Roots                *x509.CertPool // for tls and dtls (the system's)
-	Insecure             bool           // do not verify certificates, only report
-	AnyAuthority         bool           // verify names and dates, but an authority that this machine does not trust is only noted
-	Address              string         // connect to this host instead of the URL's; certificates are still checked against the URL's
+	Timeout              time.Duration                                                        // of each step (8 s)
+	Packets              int                                                                  // to echo (50)
+	Interval             time.Duration                                                        // between them (20 ms)
+	Size                 int                                                                  // bytes of each, at least 16 (200)
+	Roots                *x509.CertPool                                                       // for tls and dtls (the system's)
+	Insecure             bool                                                                 // do not verify certificates, only report
+	AnyAuthority         bool                                                                 // verify names and dates, but an authority that this machine does not trust is only noted
+	Dial                 func(ctx context.Context, network, address string) (net.Conn, error) // for tcp and tls (net.Dialer's)
+	Address              string                                                               // connect to this host instead of the URL's; certificates are still checked against the URL's
 }
 
 func (o Options) withDefaults() Options {

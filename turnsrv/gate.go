@@ -25,6 +25,7 @@ const (
 	refusedCaller    = "per_ip_total"
 	refusedAnonymous = "unauthenticated"
 	refusedAll       = "total"
+	refusedProxy     = "proxy" // of a proxy, without a word whose it is
 )
 
 // enter counts a new connection in, or says why not.

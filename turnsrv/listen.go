@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"rtcd/internal/rawtcp"
 	"rtcd/turnsrv/relay"
@@ -140,8 +141,40 @@ func (s *Server) accept(l *streamListener) {
 		if err != nil {
 			return
 		}
+		if s.opt.Proxies != nil && s.opt.Proxies.Trusts(nc.RemoteAddr()) {
+			s.introduce(l, nc)
+			continue
+		}
 		s.welcome(l, nc)
 	}
+}
+
+// introduce takes a proxy's connection in when the proxy has said whose it is. It does not
+// wait for that.
+func (s *Server) introduce(l *streamListener, nc net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		nc.Close()
+		return
+	}
+	s.proxied[nc] = struct{}{}
+	// Run waits for it; its deadline, or shutdown, ends it.
+	s.tasks.Go(func() {
+		defer s.orClose(nc)
+		nc.SetDeadline(time.Now().Add(s.opt.Limits.Frame))
+		from, err := s.opt.Proxies.Introduce(nc)
+		s.mu.Lock()
+		delete(s.proxied, nc)
+		s.mu.Unlock()
+		if err != nil {
+			s.countRefused(refusedProxy)
+			nc.Close()
+			return
+		}
+		nc.SetDeadline(time.Time{})
+		s.welcome(l, from)
+	})
 }
 
 // welcome takes an accepted connection in. A panic costs that connection.

@@ -36,6 +36,15 @@ type Options struct {
 	// relay.Trace. It must not block nor call the Server; many goroutines call it.
 	OnTrace func(relay.Trace)
 
+	// Proxies are in front of TCP and TLS and say for whom they connect; nil = nobody is.
+	Proxies interface {
+		// Trusts tells whether a connection from there comes through a proxy.
+		Trusts(net.Addr) bool
+		// Introduce returns such a connection as its client's, whose address it has then. It
+		// waits for what the proxy says, by the deadline that the connection has.
+		Introduce(net.Conn) (net.Conn, error)
+	}
+
 	// UDP says how datagrams are read and written.
 	UDP udp.Options
 	// Listen makes stream listeners in place of TCP, for tests.

@@ -36,8 +36,9 @@ type Server struct {
 	mu      sync.Mutex // guards all below
 	closing bool
 	conns   map[*conn]struct{}
-	idle    []*round // see takeRound
-	rounds  []*round // all, for their totals
+	proxied map[net.Conn]struct{} // that wait for what a proxy says
+	idle    []*round              // see takeRound
+	rounds  []*round              // all, for their totals
 
 	shellDrops   relay.Totals // drops outside any round
 	ends         ends
@@ -68,7 +69,7 @@ func New(o Options) (*Server, error) {
 		opt: o, loop: loop, start: time.Now(), policy: o.Policy,
 		gates:   [2]gate{{limits: o.Limits}, {limits: o.Limits}},
 		sampled: sampler{log: o.Logger},
-		conns:   map[*conn]struct{}{}, lives: newLives(),
+		conns:   map[*conn]struct{}{}, proxied: map[net.Conn]struct{}{}, lives: newLives(),
 	}
 	s.table, err = relay.NewTable(relay.Options{
 		Realm: o.Realm, Keys: ownKeys{o.Keys, o.Own}, NonceKey: o.NonceKey, Policy: o.Policy,
@@ -133,6 +134,9 @@ func (s *Server) shutdown() {
 	}
 	s.mu.Lock()
 	s.closing = true
+	for nc := range s.proxied {
+		nc.Close()
+	}
 	list := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
 		list = append(list, c)

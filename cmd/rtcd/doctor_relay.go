@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"rtcd/creds"
+	"rtcd/mux"
 	"rtcd/probe"
 )
 
@@ -79,7 +81,7 @@ func (d *doctor) examineRelay(ctx context.Context) {
 		// From inside, because many routers do not lead back to the public address.
 		r := probe.Run(ctx, target, probe.Options{
 			Username: pair.Username, Credential: pair.Password, Packets: 10, Timeout: 3 * time.Second,
-			Address: d.inside(target),
+			Address: d.inside(target), Dial: mux.NewProxies(networks(d.config.Listen.ProxyProtocol), slog.New(slog.DiscardHandler)).Dial,
 		})
 		switch {
 		case !r.OK:

@@ -37,3 +37,11 @@ func clientAddress(trusted []config.Network) func(*http.Request) string {
 func isTrusted(trusted []config.Network, a netip.Addr) bool {
 	return slices.ContainsFunc(trusted, func(n config.Network) bool { return n.Contains(a) })
 }
+
+func networks(list []config.Network) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, n := range list {
+		out[i] = n.Prefix
+	}
+	return out
+}

@@ -52,10 +52,14 @@ func (a *app) probeOwn(ctx context.Context, url string) (*probe.Report, bool) {
 	}
 	address, note, sure := a.insideOf(ctx, target)
 	pair := a.keys.Issue(a.ownUser, time.Minute, time.Now())
-	report := probe.Run(ctx, target, probe.Options{
+	o := probe.Options{
 		Username: pair.Username, Credential: pair.Password, Address: address, AnyAuthority: true,
 		Packets: 5, Timeout: 3 * time.Second,
-	})
+	}
+	if address != "" { // straight to our own listener
+		o.Dial = a.proxies.Dial
+	}
+	report := probe.Run(ctx, target, o)
 	if note != "" {
 		report.Notes = append(report.Notes, note)
 	}

@@ -92,6 +92,7 @@ type app struct {
 	issued   *prometheus.CounterVec // credentials, by shape
 
 	cert     certSource
+	proxies  *mux.Proxies // of listen.proxy_protocol; nil = none
 	keys     *creds.Keys
 	tokens   *creds.Tokens
 	ownUser  string // of the self-test's credentials
@@ -153,6 +154,7 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if a.tokens, err = s.tokens(); err != nil {
 		return nil, err
 	}
+	a.proxies = mux.NewProxies(networks(c.Listen.ProxyProtocol), log)
 	if err := a.listenHTTPS(); err != nil {
 		return nil, err
 	}
@@ -194,12 +196,16 @@ func (a *app) listenTurn(ctx context.Context, nonceKey []byte) error {
 				turnsrv.Listener{Transport: relay.TLS, Addr: string(addr), TLS: a.cert.tlsConfig()},
 				turnsrv.Listener{Transport: relay.DTLS, Addr: string(addr), TLS: a.cert.tlsConfig()})
 		}
-		srv, err := turnsrv.New(turnsrv.Options{
+		o := turnsrv.Options{
 			Listeners: listeners, Realm: realm(c), Keys: turnsrv.Credentials(a.keys), NonceKey: nonceKey,
 			Policy: policyOf(c, a.externals), Limits: connectionLimits(c),
 			UDP: udpOptions(c), Own: a.ownUser,
 			Logger: a.log, OnEvent: a.tell, OnTrace: a.desk.Trace,
-		})
+		}
+		if a.proxies != nil {
+			o.Proxies = a.proxies
+		}
+		srv, err := turnsrv.New(o)
 		if err != nil {
 			return err
 		}
@@ -303,7 +309,7 @@ func (a *app) shared(listener string, tlsConfig *tls.Config) *mux.Options {
 	counts := mux.NewCounts(listener)
 	a.registry.MustRegister(counts)
 	return &mux.Options{
-		TLS: tlsConfig, UnderTLS: turnsrv.UnderTLS, Logger: a.log, Counts: counts,
+		TLS: tlsConfig, UnderTLS: turnsrv.UnderTLS, Proxies: a.proxies, Logger: a.log, Counts: counts,
 		TURN: func(c mux.Client) { a.turn.Take(turnsrv.Handed(c)) },
 	}
 }

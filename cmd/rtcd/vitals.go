@@ -46,7 +46,7 @@ func (a *app) pulse() (checks []supervisor.Check) {
 	}
 	for _, at := range listeners {
 		add("relay", func(ctx context.Context) error {
-			return pulse.Binding(ctx, network, at, min(4*runtime.GOMAXPROCS(0), 32)) // so that it meets every worker
+			return pulse.Binding(ctx, network, at, min(4*runtime.GOMAXPROCS(0), 32), a.proxies.Dial) // so that it meets every worker
 		})
 	}
 	if site, ok := a.ownSite(); ok {
@@ -65,7 +65,7 @@ func (a *app) ownSite() (pulse.Site, bool) {
 	}
 	for _, s := range []*httpServer{a.https, a.http} {
 		if addrs := s.addrs(); len(addrs) > 0 {
-			return pulse.Site{Addr: addrs[0], TLS: s == a.https, Name: name}, true
+			return pulse.Site{Addr: addrs[0], TLS: s == a.https, Name: name, Dial: a.proxies.Dial}, true
 		}
 	}
 	return pulse.Site{}, false

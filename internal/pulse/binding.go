@@ -22,6 +22,16 @@ func (u Unable) Unwrap() error { return u.error }
 // errSilent is the verdict on a server that does not answer.
 var errSilent = errors.New("no answer")
 
+// Dial connects as net.Dialer's DialContext does, which a nil one stands for.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (d Dial) to(ctx context.Context, network, address string) (net.Conn, error) {
+	if d == nil {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	return d(ctx, network, address)
+}
+
 // again is how often an unanswered request is sent again: a full buffer is no silence.
 const again = 250 * time.Millisecond
 
@@ -29,12 +39,12 @@ const again = 250 * time.Millisecond
 // over "udp" or "tcp", from so many sockets at once: where several of the server's
 // sockets share a port, each client's address leads to one of them. All have to be
 // answered.
-func Binding(ctx context.Context, network string, to netip.AddrPort, sockets int) error {
+func Binding(ctx context.Context, network string, to netip.AddrPort, sockets int, dial Dial) error {
 	to = here(to)
 	done := make(chan error, sockets)
 	for range sockets {
 		// Binding owns it and waits for it; ctx ends it.
-		go func() { done <- bind(ctx, network, to) }()
+		go func() { done <- bind(ctx, network, to, dial) }()
 	}
 	var failed error
 	for range sockets {
@@ -62,8 +72,8 @@ func here(a netip.AddrPort) netip.AddrPort {
 }
 
 // bind sends one request, over and over on UDP, until it is answered.
-func bind(ctx context.Context, network string, to netip.AddrPort) error {
-	conn, err := new(net.Dialer).DialContext(ctx, network, to.String())
+func bind(ctx context.Context, network string, to netip.AddrPort, dial Dial) error {
+	conn, err := dial.to(ctx, network, to.String())
 	if err != nil {
 		return judged(ctx, err)
 	}

@@ -61,12 +61,12 @@ const (
 )
 
 func TestBinding(t *testing.T) {
-	if err := Binding(soon(t, patient), "udp", listener(t, func(net.Addr) bool { return true }), 8); err != nil {
+	if err := Binding(soon(t, patient), "udp", listener(t, func(net.Addr) bool { return true }), 8, nil); err != nil {
 		t.Errorf("of a server that answers: %v", err)
 	}
 	var asked atomic.Int64
 	second := listener(t, func(net.Addr) bool { return asked.Add(1) > 1 })
-	if err := Binding(soon(t, patient), "udp", second, 1); err != nil {
+	if err := Binding(soon(t, patient), "udp", second, 1, nil); err != nil {
 		t.Errorf("of a server that lost one packet: %v", err)
 	}
 	wantSilence := func(what string, err error) {
@@ -76,21 +76,21 @@ func TestBinding(t *testing.T) {
 			t.Errorf("of %s: %v; want a failure", what, err)
 		}
 	}
-	wantSilence("a wedged server", Binding(soon(t, impatient), "udp", listener(t, func(net.Addr) bool { return false }), 1))
+	wantSilence("a wedged server", Binding(soon(t, impatient), "udp", listener(t, func(net.Addr) bool { return false }), 1, nil))
 	// One of its sockets is wedged: one client of eight is never answered.
 	var wedged atomic.Value
 	partly := listener(t, func(from net.Addr) bool {
 		wedged.CompareAndSwap(nil, from.String())
 		return from.String() != wedged.Load()
 	})
-	wantSilence("a server with one wedged socket", Binding(soon(t, impatient), "udp", partly, 8))
+	wantSilence("a server with one wedged socket", Binding(soon(t, impatient), "udp", partly, 8, nil))
 	for _, network := range []string{"udp", "tcp"} {
 		l, err := net.Listen("tcp4", "127.0.0.1:0") // a port that is free for a moment
 		if err != nil {
 			t.Fatal(err)
 		}
 		l.Close()
-		err = Binding(soon(t, patient), network, netip.MustParseAddrPort(l.Addr().String()), 2)
+		err = Binding(soon(t, patient), network, netip.MustParseAddrPort(l.Addr().String()), 2, nil)
 		wantSilence("a closed port of "+network, err)
 		if err != nil && !strings.Contains(err.Error(), "the port is closed") {
 			t.Errorf("%s: %v", network, err)
@@ -102,7 +102,7 @@ func TestBinding(t *testing.T) {
 func TestUnable(t *testing.T) {
 	var unable Unable
 	nowhere := netip.MustParseAddrPort("127.0.0.1:0")
-	if err := Binding(soon(t, patient), "no such network", nowhere, 2); !errors.As(err, &unable) {
+	if err := Binding(soon(t, patient), "no such network", nowhere, 2, nil); !errors.As(err, &unable) {
 		t.Errorf("%v; want Unable", err)
 	}
 }

@@ -17,6 +17,7 @@ type Site struct {
 	Addr netip.AddrPort
 	TLS  bool
 	Name string // of the host, as clients send it; "" = the address
+	Dial Dial
 }
 
 // WebSocket makes a handshake for a path and subprotocol, and a ping on what comes of it.
@@ -42,7 +43,7 @@ func (s Site) ping(ctx context.Context, at netip.AddrPort, path, subprotocol str
 	dialer := websocket.Dialer{
 		Subprotocols: []string{subprotocol},
 		NetDialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, at.String())
+			return s.Dial.to(ctx, network, at.String())
 		},
 		// Whether it answers is asked, not who it is: the address is our own.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: s.Name, MinVersion: tls.VersionTLS12},
