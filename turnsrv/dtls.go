@@ -1,6 +1,7 @@
 package turnsrv
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,6 +33,7 @@ type dtlsListener struct {
 	// returning holds those of clients that have a session and began another one; the
 	// old one goes on until the new one's handshake is done.
 	returning map[pathKey]*dtlsPath
+	waiting   waiting
 }
 
 type pathKey struct {
@@ -100,6 +102,10 @@ func (l *dtlsListener) packet(from netip.AddrPort, to netip.Addr, b []byte, seg 
 }
 
 func (l *dtlsListener) datagram(key pathKey, b []byte) {
+	if !soundRecords(b) {
+		l.srv.shellDrops.Drop(relay.Malformed, 1)
+		return
+	}
 	if isHandshake(b) && !l.belongs(key, b) {
 		return
 	}
@@ -116,6 +122,7 @@ func (l *dtlsListener) datagram(key pathKey, b []byte) {
 	p = newDTLSPath(l, key)
 	p.hello, p.heard = helloRandom(b), time.Now()
 	p.deliver(b)
+	l.wait(p)
 	l.srv.admit(relay.DTLS, p, func() *conn {
 		l.add(p)
 		return newConn(l.srv, relay.DTLS, p, &lazyDTLS{path: p})
@@ -167,6 +174,25 @@ func (l *dtlsListener) path(key pathKey, b []byte) (p, returning *dtlsPath) {
 	return p, returning
 }
 
+// wait notes that a connection's client has yet to return the cookie, and ends those that
+// have waited longest where there are too many.
+func (l *dtlsListener) wait(p *dtlsPath) {
+	l.mu.Lock()
+	out := l.waiting.enter(p, &l.srv.opt.Limits)
+	l.mu.Unlock()
+	for _, old := range out {
+		l.srv.countRefused(refusedCookie)
+		old.Close() // its handshake ends the connection
+	}
+}
+
+// proven notes that the cookie came back.
+func (l *dtlsListener) proven(p *dtlsPath) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting.leave(p)
+}
+
 func (l *dtlsListener) add(p *dtlsPath) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,6 +222,7 @@ func (l *dtlsListener) settle(p *dtlsPath) {
 func (l *dtlsListener) remove(p *dtlsPath) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.waiting.leave(p)
 	switch p {
 	case l.paths[p.key]:
 		delete(l.paths, p.key)
@@ -242,6 +269,8 @@ type dtlsPath struct {
 	settled bool      // the handshake is done
 	hello   [32]byte  // its ClientHello's random
 	heard   time.Time // when the client was last heard in its handshake
+
+	turn, turnOfCaller *list.Element // in the listener's waiting; nil: not in it
 }
 
 // cookieTime is how long a client has to return the cookie. Who forged its address
@@ -287,8 +316,8 @@ func (p *dtlsPath) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if p.doubted.Load() {
 		return len(b), nil
 	}
-	if !isCookie(b) {
-		p.proven.Store(true)
+	if !isCookie(b) && !p.proven.Swap(true) {
+		p.l.proven(p)
 	}
 	r := p.l.srv.takeRound()
 	defer p.l.srv.putRound(r)

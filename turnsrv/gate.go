@@ -25,7 +25,8 @@ const (
 	refusedCaller    = "per_ip_total"
 	refusedAnonymous = "unauthenticated"
 	refusedAll       = "total"
-	refusedProxy     = "proxy" // of a proxy, without a word whose it is
+	refusedProxy     = "proxy"  // of a proxy, without a word whose it is
+	refusedCookie    = "cookie" // DTLS: made room for another, before it returned the cookie
 )
 
 // enter counts a new connection in, or says why not.
