@@ -277,7 +277,9 @@ func (m *model) quota(r *request, c *codes) {
 	}
 	c.fault(over(nil), 486)
 	c.maybe(over(m.stale), 486)
-	if len(c.faults) == 0 || slices.Equal(c.faults, []int{486}) {
+	// A token that reserves nothing is found out only behind the quotas; a drain in front.
+	judged := func(code int) bool { return code != 486 && (code != 508 || m.rules.drains) }
+	if !slices.ContainsFunc(c.faults, judged) {
 		c.maybe(m.fast(r.from.addr.Addr()), 486)
 	}
 }
