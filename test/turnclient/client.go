@@ -43,10 +43,11 @@ type Client struct {
 	// answer; it is valid until Other returns. May be nil.
 	Other func(message []byte)
 
-	stream       bool
-	user, secret string
-	auth         []stun.Setter // user name, realm, nonce, key: after the first 401
-	buf          []byte
+	stream         bool
+	user, secret   string
+	name, password string        // after the first 401, as what follows
+	auth           []stun.Setter // user name, realm, nonce, key
+	buf            []byte
 }
 
 // New returns a client on a connection, or a connected UDP socket, to the server whose
@@ -155,9 +156,11 @@ func (c *Client) learn(m *stun.Message) error {
 	if err := errors.Join(realm.GetFrom(m), nonce.GetFrom(m)); err != nil {
 		return err
 	}
-	name, password := Credentials(c.secret, c.user)
-	key := stun.NewLongTermIntegrity(name, realm.String(), password)
-	c.auth = []stun.Setter{stun.NewUsername(name), realm, nonce, key}
+	if c.name == "" { // an allocation wants the name that made it for as long as it lives
+		c.name, c.password = Credentials(c.secret, c.user)
+	}
+	key := stun.NewLongTermIntegrity(c.name, realm.String(), c.password)
+	c.auth = []stun.Setter{stun.NewUsername(c.name), realm, nonce, key}
 	return nil
 }
 
