@@ -22,6 +22,10 @@ unshare util-linux
 jq jq
 curl curl
 openssl openssl
+debootstrap debootstrap
+systemd-analyze systemd
+systemd-nspawn systemd-container
+lintian lintian
 iptables iptables
 ufw ufw
 firewall-offline-cmd firewalld
