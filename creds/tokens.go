@@ -124,10 +124,11 @@ func (t *Tokens) Verify(token string, now time.Time) (Claims, error) {
 	case err != nil:
 		return Claims{}, fmt.Errorf("%w: not a token of this server", ErrTokenInvalid)
 	}
-	return Claims{
-		Room: c.Room, Name: c.Name, Subject: c.Subject, Perms: c.Perms,
-		Expires: c.ExpiresAt.Time,
-	}, nil
+	return c.claims(), nil
+}
+
+func (c *wireClaims) claims() Claims {
+	return Claims{Room: c.Room, Name: c.Name, Subject: c.Subject, Perms: c.Perms, Expires: c.ExpiresAt.Time}
 }
 
 func (t *Tokens) verificationKeys(*jwt.Token) (any, error) {
