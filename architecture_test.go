@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"rtcd/turnsrv/relay": {},
 	"rtcd/turnsrv/udp":   {},
 	"rtcd/web":           {},
+	"rtcd/webhook":       {"rtcd/creds"},
 }
 
 // dialects is where the hub's other protocols live: each may import the hub, and
