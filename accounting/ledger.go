@@ -18,7 +18,9 @@ type Options struct {
 	Live func() []Record
 	// Place finds the member of the hub that a user is.
 	Place func(user string) Place
-	Log   *slog.Logger
+	// Also gets each record as JSON, to keep; it must not wait. nil is nobody.
+	Also func(line []byte)
+	Log  *slog.Logger
 }
 
 // Ledger takes records from whoever must not wait and hands them to the sinks. Make one
@@ -86,6 +88,9 @@ func (l *Ledger) Put(r Record) {
 		l.metrics.drop("queue", 1)
 	}
 }
+
+// Lost counts records that a sink has lost which is not the ledger's own.
+func (l *Ledger) Lost(sink string, n int) { l.metrics.drop(sink, n) }
 
 // Close says that no record will come any more; only whoever calls Put may.
 func (l *Ledger) Close() { close(l.queue) }
@@ -183,6 +188,9 @@ func (l *Ledger) write(r *Record) {
 		return
 	}
 	l.metrics.made(r.Event)
+	if l.o.Also != nil {
+		l.o.Also(line[:len(line):len(line)])
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {

@@ -14,6 +14,7 @@ type Config struct {
 	Turn       Turn       `yaml:"turn" jsonschema_description:"The STUN and TURN relay."`
 	Signaling  Signaling  `yaml:"signaling" jsonschema_description:"The WebSocket hub."`
 	Accounting Accounting `yaml:"accounting" jsonschema_description:"The books of the relay: who relayed how much, from where and through which port."`
+	Webhooks   Webhooks   `yaml:"webhooks" jsonschema_description:"How requests to your own endpoints are signed."`
 	SelfTest   Duration   `yaml:"self_test" jsonschema_description:"Time between two tests of each advertised URL, which is used as a client would; one that fails is not handed out until it works again. 0 = none."`
 	Drain      Drain      `yaml:"drain" jsonschema_description:"What happens between SIGTERM and the end."`
 	Log        Log        `yaml:"log" jsonschema_description:"What is written to standard error."`
@@ -116,7 +117,30 @@ type Signaling struct {
 	Origins         List[Origin]    `yaml:"origins" jsonschema_description:"Web origins whose pages may connect: self, * or https://host."`
 	MaxMembers      Count           `yaml:"max_members" jsonschema_description:"Members of one room; 0 = unlimited."`
 	Limits          SignalingLimits `yaml:"limits" reload:"restart" jsonschema_description:"Bounds of one member; 0 = unlimited."`
+	JWKS            JWKS            `yaml:"jwks" jsonschema_description:"Join tokens of another issuer, signed with ES256, EdDSA or RS256; their claims are room, name, sub, perms and exp."`
+	Webhook         JoinHook        `yaml:"webhook" jsonschema_description:"Ask an endpoint of yours what a token is worth that nobody here has signed."`
 	Dialects        Dialects        `yaml:"dialects" reload:"restart" jsonschema_description:"The protocols of other systems, which their own clients speak here."`
+}
+
+// JWKS says whose join tokens are good besides our own.
+type JWKS struct {
+	Source   string   `yaml:"source" jsonschema_description:"https address, or file, of the issuer's JWK set; empty means off."`
+	Audience string   `yaml:"audience" jsonschema_description:"What a token's aud must name; empty is not looked at."`
+	Issuer   string   `yaml:"issuer" jsonschema_description:"What a token's iss must be; empty is not looked at."`
+	Refresh  Duration `yaml:"refresh" jsonschema_description:"How long keys are used before they are fetched again; a token with a new kid has them fetched at once, twice a minute at most. While that fails the old ones stay."`
+}
+
+// JoinHook is an endpoint that decides who may join.
+type JoinHook struct {
+	URL     string   `yaml:"url" jsonschema_description:"Address to which {event: join, token} is posted, signed; it answers {allow, room, name, subject, perms, ttl}. Empty means off."`
+	Timeout Duration `yaml:"timeout" jsonschema_description:"Without an answer in this time nobody is let in."`
+	Cache   Duration `yaml:"cache" jsonschema_description:"How long an answer holds for the same token; 0 = not at all."`
+}
+
+// Webhooks are the secrets that requests to your endpoints are signed with.
+type Webhooks struct {
+	Secrets    List[string] `yaml:"secrets" secret:"true" jsonschema_description:"Secrets of the HMAC-SHA256 in the header Rtcd-Signature; with several there is one for each."`
+	SecretFile string       `yaml:"secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory: webhook.secret."`
 }
 
 // Dialects are the protocols that the hub speaks besides its own.
@@ -148,6 +172,7 @@ type Accounting struct {
 	Keep    Duration `yaml:"keep" jsonschema_description:"Records older than this are forgotten, a day later at most; 0 = never."`
 	Size    Size     `yaml:"size" jsonschema_description:"Bytes of all files together; the oldest go first. 0 = any."`
 	Interim Duration `yaml:"interim" jsonschema_description:"How often live allocations that relay something are written down; 0 = never."`
+	Webhook string   `yaml:"webhook" jsonschema_description:"Address to which the same records are posted, signed, in batches {records: […]}, and again until it takes them; empty means off."`
 }
 
 // AccountingAuto is the file's place in the state directory.
@@ -203,6 +228,8 @@ func Default() Config {
 			Limits: SignalingLimits{
 				MessageBytes: 64 << 10, Messages: Rate{50, time.Second}, Burst: 200, Queue: 256,
 			},
+			JWKS:    JWKS{Refresh: Duration(time.Hour)},
+			Webhook: JoinHook{Timeout: Duration(3 * time.Second), Cache: Duration(10 * time.Second)},
 			Dialects: Dialects{
 				P2P: true, Pair: true, Call: true, Chat: true, Easyrtc: true,
 				JSON: true, YWebRTC: true, PeerJS: true, IPAddr: true,

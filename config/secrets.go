@@ -22,6 +22,7 @@ func (c *Config) secretFiles() []struct {
 	}{
 		{"turn.secrets", "turn.secret_file", &c.Turn.Secrets, c.Turn.SecretFile},
 		{"turn.api_keys", "turn.api_key_file", &c.Turn.APIKeys, c.Turn.APIKeyFile},
+		{"webhooks.secrets", "webhooks.secret_file", &c.Webhooks.Secrets, c.Webhooks.SecretFile},
 		{"signaling.token_secrets", "signaling.token_secret_file", &c.Signaling.TokenSecrets, c.Signaling.TokenSecretFile},
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -30,6 +31,7 @@ func (l *loader) validate() {
 		}
 	})
 	l.validateAccounting()
+	l.validateEndpoints()
 }
 
 func (l *loader) check(path string, f func()) {
@@ -339,6 +341,66 @@ func (l *loader) validateAccounting() {
 			l.fault("accounting.interim", "%s is too often; want at least 1s, or 0 for never", a.Interim)
 		}
 	})
+}
+
+// validateEndpoints checks the addresses of an operator's own servers, which the
+// configuration alone names.
+func (l *loader) validateEndpoints() {
+	s := l.Signaling
+	for path, address := range map[string]string{
+		"signaling.jwks.source": s.JWKS.Source, "signaling.webhook.url": s.Webhook.URL, "accounting.webhook": l.Accounting.Webhook,
+	} {
+		l.check(path, func() {
+			if path == "signaling.jwks.source" && !strings.Contains(address, "://") {
+				return // a file
+			}
+			if err := checkEndpoint(address); err != nil {
+				l.fault(path, "%q: %s", address, err)
+			}
+		})
+	}
+	l.check("signaling.jwks.refresh", func() {
+		if s.JWKS.Refresh < Duration(time.Minute) {
+			l.fault("signaling.jwks.refresh", "%s is too often; want at least 1m", s.JWKS.Refresh)
+		}
+	})
+	l.check("signaling.webhook.timeout", func() {
+		if t := s.Webhook.Timeout; t < Duration(100*time.Millisecond) || t > Duration(8*time.Second) {
+			l.fault("signaling.webhook.timeout", "%s: want 100ms to 8s, for who joins waits as long", t)
+		}
+	})
+	l.check("signaling.webhook.cache", func() {
+		if s.Webhook.Cache > Duration(time.Hour) {
+			l.fault("signaling.webhook.cache", "%s: want at most 1h, for as long nobody can be shut out", s.Webhook.Cache)
+		}
+	})
+}
+
+// checkEndpoint wants https, or http on this machine or in a private network: what is sent
+// there is about people.
+func checkEndpoint(address string) error {
+	if address == "" {
+		return nil
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("want an address like https://app.example.com/hook")
+	case u.User != nil || u.Fragment != "":
+		return errors.New("want no password and no fragment in it; requests are signed")
+	case u.Scheme == "http" && !isNear(u.Hostname()):
+		return errors.New("want https: it is not on this machine or in a private network")
+	}
+	return nil
+}
+
+// isNear tells whether a host is this machine, in a private network, or a name without a
+// dot, as containers have.
+func isNear(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.IsLoopback() || addr.IsPrivate()
+	}
+	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".internal") || strings.HasSuffix(host, ".local")
 }
 
 // maxCoalesce is the longest turn.coalesce.

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"rtcd/accounting"
 	"rtcd/config"
 	"rtcd/creds"
 	"rtcd/turnsrv/relay"
+	"rtcd/webhook"
 )
 
 // booksFile is accounting.file, "" for none.
@@ -47,7 +52,13 @@ func keeping(c *config.Loaded) accounting.Keeping {
 
 // newLedger opens the books; see accounting.
 func (a *app) newLedger() error {
-	a.ledger = accounting.New(accounting.Options{Live: a.liveRecords, Place: a.place, Log: a.log})
+	a.records = webhook.NewQueue(webhook.QueueOptions{
+		Client: a.hooks, Log: a.log, Dropped: func(n int) { a.ledger.Lost("webhook", n) },
+	})
+	a.ledger = accounting.New(accounting.Options{Live: a.liveRecords, Place: a.place, Also: a.records.Put, Log: a.log})
+	a.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "rtcd_accounting_webhook_waiting", Help: "Accounting records that the webhook has not taken yet.",
+	}, func() float64 { return float64(a.records.Len()) }))
 	a.registry.MustRegister(a.ledger.Collector())
 	f, err := openBooks(a.config, nil)
 	if err != nil {
@@ -63,7 +74,21 @@ func (a *app) keepBooks(c *config.Loaded, f *accounting.File) {
 		f.Keep(keeping(c))
 	}
 	a.ledger.SetFile(f)
+	a.records.SetAddress(c.Accounting.Webhook)
 	a.ledger.SetInterim(time.Duration(c.Accounting.Interim))
+}
+
+// runBooks ends with the last record, which comes after ctx, and what can still be said of
+// it to the webhook.
+func (a *app) runBooks(ctx context.Context) error {
+	defer a.hooks.Close()
+	later, end := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	// Owned here; end ends it.
+	go func() { done <- a.records.Run(later) }()
+	err := a.ledger.Run(ctx)
+	end()
+	return errors.Join(err, <-done)
 }
 
 // tell is the relay's OnEvent: it must not wait.

@@ -21,7 +21,7 @@ import (
 // api answers the HTTP contract besides pages and hub. Its fields do not change.
 type api struct {
 	minter  *minter
-	tokens  *creds.Tokens
+	tokens  verifier
 	keys    [][32]byte // SHA-256 of each API key
 	origins []config.Origin
 	open    bool // credentials for the check page without a token
@@ -33,6 +33,7 @@ type api struct {
 	tested   func() *infoSelfTest
 	desk     *diagnosis.Desk
 	address  func(*http.Request) string // of the client
+	outcomes *outcomes
 }
 
 // info is what GET /api/v1/info tells everybody: nothing secret.
@@ -53,7 +54,7 @@ type turnInfo struct {
 	RelayPorts string   `json:"relay_ports"`
 }
 
-func newAPI(c *config.Loaded, m *minter, tokens *creds.Tokens, penalize func(*http.Request) bool, tested func() *infoSelfTest, desk *diagnosis.Desk) *api {
+func newAPI(c *config.Loaded, m *minter, tokens verifier, penalize func(*http.Request) bool, tested func() *infoSelfTest, desk *diagnosis.Desk) *api {
 	a := &api{
 		desk: desk, address: clientAddress(c.Listen.TrustedProxies), penalize: penalize,
 		minter: m, tokens: tokens, tested: tested, origins: c.Signaling.Origins,
@@ -78,6 +79,7 @@ func (a *api) routes(hub http.Handler, d *dialects, pages http.Handler) http.Han
 	mux.HandleFunc("GET /api/v1/info", a.serveInfo)
 	mux.HandleFunc("GET /api/v1/ice-servers", a.serveICE)
 	mux.HandleFunc("POST /api/v1/check", a.serveCheck)
+	mux.HandleFunc("POST /api/v1/ice-outcomes", a.serveOutcome)
 	mux.HandleFunc("OPTIONS /api/v1/", a.serveOptions)
 	if len(a.keys) > 0 {
 		for _, path := range restPaths {

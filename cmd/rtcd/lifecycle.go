@@ -108,7 +108,6 @@ func (l *lifecycle) ready() {
 
 // wait returns when it is time to end.
 func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
-	byTerm := false
 	for drain := false; !drain; {
 		select {
 		case <-ctx.Done():
@@ -118,7 +117,7 @@ func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGTERM:
-				drain, byTerm = true, true
+				drain = true
 			case s != syscall.SIGHUP:
 				supervisor.Stopping("ending at once")
 				l.log.Info("ending at once", "signal", s.String())
@@ -129,13 +128,12 @@ func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
 		}
 	}
 	supervisor.Stopping("draining")
-	l.drain(ctx, signals, byTerm)
+	l.drain(ctx, signals)
 }
 
 // drain lets live allocations go on: readiness first, so that nobody new is sent
-// here, then the hub, then the relay. A SIGTERM ends it, unless it is the first: a drain by
-// command comes before what stops the service.
-func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal, byTerm bool) {
+// here, then the hub, then the relay.
+func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
 	l.mu.Lock()
 	timeout, least := l.timeout, l.min
 	l.mu.Unlock()
@@ -153,17 +151,15 @@ func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal, byTerm 
 	defer tick.Stop()
 	report := time.NewTicker(reportEvery)
 	defer report.Stop()
-	l.reportDrain()
-	for l.turn.Len() > least {
+	for first := true; l.turn.Len() > least; first = false {
+		if first {
+			l.reportDrain()
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				continue
-			}
-			if s == syscall.SIGTERM && !byTerm {
-				byTerm = true
 				continue
 			}
 			l.log.Info("ending at once", "signal", s.String(), "allocations", l.turn.Len())

@@ -15,6 +15,7 @@ import (
 	"rtcd/accounting"
 	"rtcd/address"
 	"rtcd/config"
+	"rtcd/creds"
 	"rtcd/internal/supervisor"
 )
 
@@ -100,6 +101,7 @@ type prepared struct {
 	addresses *address.Trial // nil: as they are
 	cert      *filePair      // nil: as it is
 	books     *accounting.File
+	jwks      *creds.JWKS // nil: none
 }
 
 // discard gives back what prepare opened for a reload that comes to nothing.
@@ -129,6 +131,12 @@ func (a *app) prepare(ctx context.Context, c *config.Loaded, changes []config.Ch
 		}
 		p.addresses = &trial
 	}
+	p.jwks = a.door.jwks.Load()
+	if c.Signaling.JWKS != a.config.Signaling.JWKS {
+		if p.jwks, err = newJWKS(ctx, c, time.Now()); err != nil {
+			return nil, err
+		}
+	}
 	if p.books, err = openBooks(c, a.ledger.File()); err != nil {
 		return nil, err
 	}
@@ -144,6 +152,7 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 	for path, list := range map[string][2][]string{
 		"turn.secrets":            {a.secrets.turn, p.secrets.turn},
 		"signaling.token_secrets": {a.secrets.token, p.secrets.token},
+		"webhooks.secrets":        {a.secrets.webhook, p.secrets.webhook},
 	} {
 		if !slices.Equal(list[0], list[1]) && !has(changes, path) { // in the state directory
 			changes = append(changes, config.Change{Path: path, Old: "********", New: "********"})
@@ -164,6 +173,8 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 	}
 	a.life.set(a.config.Drain)
 	a.keepBooks(a.config, p.books)
+	a.hooks.SetSecrets(p.secrets.webhook)
+	a.keepDoor(a.config, p.jwks)
 	a.hub.SetOrigins(a.origins())
 	a.hub.SetMembers(hubLimits(a.config).Members)
 	found, degraded := a.externals, a.degraded

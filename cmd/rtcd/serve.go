@@ -34,6 +34,7 @@ import (
 	"rtcd/turnsrv/relay"
 	"rtcd/turnsrv/udp"
 	"rtcd/web"
+	"rtcd/webhook"
 )
 
 func serveCommand() *cobra.Command {
@@ -90,12 +91,15 @@ type app struct {
 	mapper   *portmap.Mapper
 	reloads  reloads
 	issued   *prometheus.CounterVec // credentials, by shape
+	outcomes *outcomes
 
 	cert     certSource
 	proxies  *mux.Proxies // of listen.proxy_protocol; nil = none
 	keys     *creds.Keys
 	tokens   *creds.Tokens
-	ownUser  string // of the self-test's credentials
+	door     *doorman
+	hooks    *webhook.Client // to the operator's endpoints
+	ownUser  string          // of the self-test's credentials
 	tester   *selftest.Tester
 	desk     *diagnosis.Desk
 	turn     *turnsrv.Server
@@ -104,6 +108,7 @@ type app struct {
 	pages    http.Handler
 	events   *eventLog
 	ledger   *accounting.Ledger
+	records  *webhook.Queue // of the ledger
 	https    *httpServer
 	http     *httpServer
 	admin    *httpServer
@@ -142,7 +147,8 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	}
 	a.desk = diagnosis.New()
 	a.ownUser, a.tester = newOwnUser(), a.newSelfTest()
-	a.registry.MustRegister(a.tester, a.cert, &a.reloads, a.issued, logDropped(from.dropped))
+	a.outcomes = newOutcomes()
+	a.registry.MustRegister(a.outcomes.counter, a.tester, a.cert, &a.reloads, a.issued, logDropped(from.dropped))
 	s, err := loadSecrets(c)
 	if err != nil {
 		return nil, err
@@ -154,18 +160,17 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if a.tokens, err = s.tokens(); err != nil {
 		return nil, err
 	}
+	if err := a.newDoorman(ctx); err != nil {
+		return nil, err
+	}
 	a.proxies = mux.NewProxies(networks(c.Listen.ProxyProtocol), log)
 	if err := a.listenHTTPS(); err != nil {
 		return nil, err
 	}
-	master, err := masterKey()
-	if err != nil {
+	if err := a.listenTurn(ctx, creds.Derive(s.master, creds.PurposeNonce, 32)); err != nil {
 		return nil, err
 	}
-	if err := a.listenTurn(ctx, creds.Derive(master, creds.PurposeNonce, 32)); err != nil {
-		return nil, err
-	}
-	if err := a.newHub(creds.Derive(master, creds.PurposeResume, 32)); err != nil {
+	if err := a.newHub(creds.Derive(s.master, creds.PurposeResume, 32)); err != nil {
 		return nil, err
 	}
 	if err := a.newLedger(); err != nil {
@@ -267,7 +272,7 @@ func heldByAny(listeners []turnsrv.Listener) string {
 func (a *app) newHub(resumeKey []byte) (err error) {
 	c := a.config
 	a.hub, err = signaling.New(signaling.Options{
-		Auth: a.tokens, Open: c.Signaling.Auth == config.AuthNone,
+		Auth: a.door, Open: c.Signaling.Auth == config.AuthNone,
 		Origins: a.origins(), ICE: hubICE{a}, Key: resumeKey,
 		Limits: hubLimits(c), Log: a.log, Metrics: a.registry, Address: clientAddress(c.Listen.TrustedProxies),
 	})
@@ -525,7 +530,7 @@ func (a *app) runTurn(ctx context.Context) error {
 // services is all that runs while the process does.
 func (a *app) services() []func(context.Context) error {
 	return []func(context.Context) error{
-		a.ledger.Run,
+		a.runDoor, a.runBooks,
 		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.runCertificate, a.watchAddresses, a.runMapper,
 		(&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run,
 		a.tester.Run, a.desk.Run,

@@ -31,7 +31,8 @@ func (a *app) newSite() *site {
 	stun, turn := iceURLs(c, a.endpoints(), a.externals)
 	m.advertised = slices.Concat(stun, turn)
 	m.stun, m.turn = a.tester.Usable(stun), a.tester.Usable(turn)
-	api := newAPI(c, m, a.tokens, a.hub.Penalize, a.infoTest, a.desk)
+	api := newAPI(c, m, a.door, a.hub.Penalize, a.infoTest, a.desk)
+	api.outcomes = a.outcomes
 	return &site{m, api, api.routes(a.hub, a.dialects, a.pages)}
 }
 

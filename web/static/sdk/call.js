@@ -2,6 +2,7 @@
 /** Connections to the members of a room. @module */
 
 import {Emitter} from './emitter.js';
+import {Outcome} from './outcome.js';
 
 /** @typedef {import('./hub.js').Hub} Hub */
 /** @typedef {import('./hub.js').Member} Member */
@@ -162,7 +163,11 @@ export class Peer extends Emitter {
       this.stream.addTrack(track);
       this.emit('track', track);
     };
-    pc.onconnectionstatechange = () => this.emit('state', pc.connectionState);
+    const outcome = new Outcome(this.hub, pc);
+    pc.onconnectionstatechange = () => {
+      outcome.state();
+      this.emit('state', pc.connectionState);
+    };
     pc.oniceconnectionstatechange = () => {
       clearTimeout(this._timer);
       if (pc.iceConnectionState === 'failed') this.restart();

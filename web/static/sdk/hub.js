@@ -26,6 +26,7 @@ export const PROTOCOL = 'rtcd.v1';
  * @property {string} [name]   shown to others unless the token fixes another
  * @property {any} [data]      presence, at most 1 KiB
  * @property {number} [limit]  most members, heard from the one who makes the room
+ * @property {boolean} [report]  false: do not tell the server how connections came about
  * @property {AbortSignal} [signal]  ends the hub when aborted
  */
 
@@ -114,6 +115,11 @@ export class Hub extends Emitter {
     /** @type {{resolve: () => void, reject: (e: RtcdError) => void}|null} */
     this._opening = null;
     this._wake = () => this._nudge();
+  }
+
+  /** Where the hub is. */
+  get url() {
+    return this.options.url || defaultURL();
   }
 
   /** Starts the session; resolves with the first welcome. */
@@ -208,7 +214,7 @@ export class Hub extends Emitter {
     if (this.state === 'closed') return;
     let socket;
     try {
-      socket = new WebSocket(this.options.url || defaultURL(), PROTOCOL);
+      socket = new WebSocket(this.url, PROTOCOL);
     } catch (e) {
       this._end(new RtcdError('bad-url', String(e)));
       return;
