@@ -22,10 +22,8 @@ unshare util-linux
 jq jq
 curl curl
 openssl openssl
-debootstrap debootstrap
-systemd-analyze systemd
-systemd-nspawn systemd-container
-lintian lintian
+prometheus prometheus
+promtool prometheus
 iptables iptables
 ufw ufw
 firewall-offline-cmd firewalld
@@ -51,7 +49,7 @@ if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
 	echo "These Debian packages are missing, and only root on Debian can install them: $packages" >&2
 	exit 1
 fi
-# coturn comes with a service that must not start here; this is how a Debian system says so.
+# coturn and prometheus come with services that must not start here; this is how a Debian system says so.
 if [ ! -e /usr/sbin/policy-rc.d ]; then
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod +x /usr/sbin/policy-rc.d
