@@ -16,6 +16,7 @@ type Conversion struct {
 	// What is not in it, each with the reason.
 	NotNeeded, NotSupported, Unknown []Leftover
 	Notes                            []string // what to look at in the result
+	Secret                           bool     // YAML holds one
 }
 
 // Leftover is an option that has no key of ours.

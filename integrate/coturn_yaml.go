@@ -132,7 +132,7 @@ func (c *converter) encode(file tree) error {
 			fmt.Fprintf(&b, "#   %s\n", l)
 		}
 	}
-	c.YAML = b.Bytes()
+	c.YAML, c.Secret = b.Bytes(), len(c.secrets) > 0
 	return nil
 }
 

@@ -119,7 +119,7 @@ func (d *doctor) renewal() string {
 		return o.Remedy()
 	}
 	if config.IsPublicName(d.config.Domain) {
-		return "certbot certonly --force-renewal -d " + d.config.Domain + ", with the files that tls names"
+		return "certbot certonly --standalone -d " + d.config.Domain + " (it needs port 80 for a moment); or tls.mode: acme without cert_file and key_file, and rtcd fetches one itself"
 	}
 	return "get another certificate into tls.cert_file and tls.key_file"
 }

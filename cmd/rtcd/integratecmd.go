@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func integrateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printSnippet(cmd, app, s, user)
+			return printSnippet(cmd, c, app, s, user)
 		},
 	}
 	flags.add(cmd)
@@ -88,7 +89,7 @@ func appList() string {
 }
 
 // printSnippet writes the snippet, and nothing else, to standard output.
-func printSnippet(cmd *cobra.Command, app integrate.App, s integrate.Server, user string) error {
+func printSnippet(cmd *cobra.Command, c *config.Loaded, app integrate.App, s integrate.Server, user string) error {
 	text, err := app.Snippet(s)
 	if err != nil {
 		return err
@@ -99,6 +100,7 @@ func printSnippet(cmd *cobra.Command, app integrate.App, s integrate.Server, use
 		tell("%s", app.Notes)
 	}
 	if strings.Contains(text, s.Password) {
+		noteShared(tell, c, user)
 		tell("The pair is good until %s. To end it before, replace the secret, or list %s in turn.revoked.", s.Expires.UTC().Format(time.DateOnly), user)
 	} else {
 		tell("It holds the relay's secret: whoever reads it can use the relay without limit.")
@@ -106,6 +108,15 @@ func printSnippet(cmd *cobra.Command, app integrate.App, s integrate.Server, use
 	warnReadable(cmd)
 	_, err = io.WriteString(cmd.OutOrStdout(), text)
 	return err
+}
+
+// noteShared tells that everybody behind a fixed pair is one user.
+func noteShared(tell func(string, ...any), c *config.Loaded, user string) {
+	most := c.Turn.Limits.AllocationsPerUser
+	own := slices.ContainsFunc(c.Turn.Limits.Users, func(u config.UserLimit) bool { return u.Name == user })
+	if most > 0 && !own {
+		tell("All who use the pair are one user, with %d allocations at most. For more: turn.limits.users: {%q: {allocations: 200}}", most, user)
+	}
 }
 
 // warnReadable tells of a file that standard output goes to and that others can read.
@@ -204,7 +215,9 @@ func convertCoturn(cmd *cobra.Command, name string) error {
 	for _, n := range done.Notes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "# note: %s\n", n)
 	}
-	warnReadable(cmd)
+	if done.Secret {
+		warnReadable(cmd)
+	}
 	if _, err := cmd.OutOrStdout().Write(done.YAML); err != nil {
 		return err
 	}
