@@ -88,8 +88,8 @@ func TestGuessersOverHTTPWait(t *testing.T) {
 		for range 10 {
 			want("192.0.2.1", 0)
 		}
-		for _, seconds := range []time.Duration{1, 2, 4, 8, 16, 25, 25} {
-			want("192.0.2.1", seconds*time.Second)
+		for _, late := range []time.Duration{firstDelay, 2 * firstDelay, 4 * firstDelay, 8 * firstDelay, 16 * firstDelay, longestDelay, longestDelay} {
+			want("192.0.2.1", late)
 			want("192.0.2.2", 0)
 		}
 		gone, hangUp := context.WithCancel(t.Context())
