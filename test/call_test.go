@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"testing"
+	"time"
 
 	"rtcd/test/browser"
 )
@@ -78,9 +81,33 @@ func call(t *testing.T, server *rtcdServer, left, right *browser.Browser, tr tra
 	if browsers.sent < 2*transfer || browsers.sent < earlier[tr].sent-slack || browsers.sent > later[tr].sent+slack {
 		t.Errorf("the browsers count %+v, the server first %+v, then %+v: it does not count what they sent", browsers, earlier[tr], later[tr])
 	}
+	wantReported(t, server)
 	// A browser whose socket is full loses datagrams behind the server's back, so it may have received less.
 	if browsers.received < 2*transfer || browsers.received > later[tr].received+slack {
 		t.Errorf("the browsers count %+v, the server %+v: they received more than it relayed to them", browsers, later[tr])
+	}
+}
+
+// wantReported waits until both pages have told the server how they are connected.
+func wantReported(t *testing.T, server *rtcdServer) {
+	t.Helper()
+	reported := regexp.MustCompile(`(?m)^rtcd_client_ice_outcomes_total\{local="relay",protocol="(?:udp|tcp|tls)",remote="\w+",result="connected"\} (\d+)$`)
+	for ctx := patient(t); ; time.Sleep(100 * time.Millisecond) {
+		text, err := server.ask(ctx, "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0
+		for _, m := range reported.FindAllStringSubmatch(text, -1) {
+			n, _ := strconv.Atoi(m[1])
+			sum += n
+		}
+		if sum >= 2 {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%d outcomes are reported, want those of both pages", sum)
+		}
 	}
 }
 
