@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,12 +43,34 @@ func TestWhoUsedThePort(t *testing.T) {
 		data, err := os.ReadFile(books)
 		return err == nil && strings.Contains(string(data), `"event":"interim"`)
 	})
+	use := func(query string) (u usage) {
+		t.Helper()
+		res, err := http.Get("http://" + r.admin.listeners[0].Addr().String() + "/api/v1/usage?" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if err := json.NewDecoder(res.Body).Decode(&u); err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %v", query, res.Status, err)
+		}
+		return u
+	}
+	if u := use("user=" + peer); u.Allocations != 1 || u.Live != 1 || u.SentPackets != 1 || u.ReceivedPackets != 1 {
+		t.Errorf("while it lives %+v", u)
+	}
 	r.command(exitDone, "disconnect", "--member", peer)
 	r.eventually("the stop is written", func() bool {
 		data, err := os.ReadFile(books)
 		return err == nil && strings.Contains(string(data), `"event":"stop"`)
 	})
 
+	r.eventually("it lives no more", func() bool { return r.turn.Len() == 0 })
+	if u := use("user=" + peer); u.Allocations != 1 || u.Live != 0 || u.SentPackets != 1 || u.Duration <= 0 {
+		t.Errorf("after its end %+v", u)
+	}
+	if u := use("user=" + peer + "&since=2100-01-01T00:00:00Z"); u.Allocations != 0 {
+		t.Errorf("in the next century %+v", u)
+	}
 	var found []accounting.Life
 	find := func(code int, args ...string) string {
 		t.Helper()

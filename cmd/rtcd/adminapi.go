@@ -143,6 +143,7 @@ func (a *app) adminAPI(mux *http.ServeMux) {
 		}
 		writeJSON(w, http.StatusOK, rooms)
 	})
+	mux.HandleFunc("GET /api/v1/usage", a.serveUsage)
 	mux.HandleFunc("POST /api/v1/disconnect", a.serveDisconnect)
 	mux.HandleFunc("POST /api/v1/drain", func(w http.ResponseWriter, _ *http.Request) {
 		a.life.ask()
