@@ -403,6 +403,11 @@ func TestICEURLs(t *testing.T) {
 			"turns:a.example:5349?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp",
 		"domain: a.example\ntls: {mode: self-signed}\nlisten: {https: ':443', http: ':80', turn: '', turns: ':5349'}": "stun:a.example:443 | " +
 			"turn:a.example:443?transport=udp turn:a.example:80?transport=tcp",
+		// The site is on another address than the relay.
+		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: '192.0.2.1:443', turn: '192.0.2.2:3478', turns: '192.0.2.2:5349'}": "stun:a.example:3478 | " +
+			"turns:a.example:5349?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp",
+		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: '192.0.2.2:443', turn: '192.0.2.2:3478', turns: '192.0.2.2:5349'}": "stun:a.example:3478 | " +
+			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp turn:a.example:3478?transport=tcp",
 		"domain: a.example\nlisten: {http: ':8080', turn: ''}":                                      " | turn:a.example:8080?transport=tcp",
 		"domain: a.example\nlisten: {turns: ':5349', turn: '', http: ''}\ntls: {mode: self-signed}": " | ",
 		"domain: 2001:db8::7\nlisten: {turn: [':3478', '127.0.0.1:3478', ':53'], turns: ''}": "stun:[2001:db8::7]:3478 stun:[2001:db8::7]:53 | " +

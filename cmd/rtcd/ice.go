@@ -88,7 +88,7 @@ func iceServers(stun, turn []string, c creds.Credential) []signaling.ICEServer {
 // endpoints are the ports that clients use.
 type endpoints struct {
 	turn, turns []uint16 // UDP and TCP; TLS
-	https       uint16   // TLS and UDP, 0 = off
+	https       uint16   // TLS and UDP, where the others are; 0 = off
 	http        uint16   // TCP, 0 = off
 	trusted     bool     // browsers accept the certificate
 	paired      bool     // UDP and TCP on one port, for programs that ask for one
@@ -108,7 +108,7 @@ func configuredEndpoints(c *config.Loaded) endpoints {
 	first := func(list []config.Address) uint16 { return append(ports(list), 0)[0] }
 	return endpoints{
 		turn: ports(c.Listen.Turn), turns: ports(c.Listen.Turns),
-		https: first(c.Listen.HTTPS), http: first(c.Listen.HTTP), trusted: hasTrusted(c),
+		https: onlyIf(isBeside(c), first(c.Listen.HTTPS)), http: first(c.Listen.HTTP), trusted: hasTrusted(c),
 	}
 }
 
@@ -116,8 +116,27 @@ func configuredEndpoints(c *config.Loaded) endpoints {
 func (a *app) endpoints() endpoints {
 	return endpoints{
 		turn: a.ports(relay.TCP), turns: a.ports(relay.TLS),
-		https: uint16(a.https.port()), http: uint16(a.http.port()), trusted: a.cert.trusted(),
+		https: onlyIf(isBeside(a.config), uint16(a.https.port())), http: uint16(a.http.port()), trusted: a.cert.trusted(),
 	}
+}
+
+// isBeside tells whether https is on the addresses that the relay's listeners are on, so that
+// who finds one finds the other.
+func isBeside(c *config.Loaded) bool {
+	for _, web := range c.Listen.HTTPS {
+		elsewhere := func(a config.Address) bool { return a.AddrPort().Addr() != web.AddrPort().Addr() }
+		if web.AddrPort().Addr().IsUnspecified() || !slices.ContainsFunc(slices.Concat(c.Listen.Turn, c.Listen.Turns), elsewhere) {
+			return true
+		}
+	}
+	return false
+}
+
+func onlyIf(is bool, port uint16) uint16 {
+	if !is {
+		return 0
+	}
+	return port
 }
 
 // webPort is the port that networks let through when they let through anything.
