@@ -115,6 +115,8 @@ func startServer(dir string) error {
 		"tls":    section{"mode": "files", "cert_file": certFile, "key_file": keyFile},
 		"turn": section{
 			"realm": host, "secrets": []string{"the secret of the relay, long enough"},
+			// Not those of 443, or who reaches the hub would always reach the relay.
+			"urls":        []string{"stun:" + host + ":3478", "turn:" + host + ":3478?transport=udp", "turn:" + host + ":3478?transport=tcp", "turns:" + host + ":5349?transport=tcp"},
 			"external_ip": []string{world.server.IP4.String(), world.server.IP6.String()},
 			"limits": section{
 				"allocations_per_user": 0, "allocations_per_ip": 0, "unauthenticated_per_ip": 0, "connections_per_ip": 0,
