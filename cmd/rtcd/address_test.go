@@ -17,6 +17,7 @@ import (
 
 	"rtcd/address"
 	"rtcd/config"
+	"rtcd/probe"
 	"rtcd/turnsrv/relay"
 )
 
@@ -181,3 +182,20 @@ func TestPrivateAddressOfAPublicName(t *testing.T) {
 }
 
 func testLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// A written URL whose port is none of ours is probed where it leads, others here.
+func TestWhereTheDoctorProbes(t *testing.T) {
+	d := &doctor{config: loadText(t, "listen: {turn: [':3478', '127.0.0.1:3479'], http: ''}")}
+	d.externals = []external{{RelayIP: relay.RelayIP{Local: netip.MustParseAddr("10.0.0.5"), Public: netip.MustParseAddr("203.0.113.5")}}}
+	for url, want := range map[string]string{
+		"turns:front.example:443?transport=tcp": "", "turn:203.0.113.5:3478": "10.0.0.5", "turn:turn.example:3478": "10.0.0.5", "turn:turn.example:3479": "127.0.0.1",
+	} {
+		target, err := probe.ParseURL(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.inside(target); got != want {
+			t.Errorf("%s is probed at %q, want %q", url, got, want)
+		}
+	}
+}

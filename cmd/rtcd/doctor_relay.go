@@ -96,12 +96,19 @@ func (d *doctor) examineRelay(ctx context.Context) {
 	}
 }
 
-// inside is the address on this machine of a listener that an ICE URL names.
+// inside is the address on this machine of a listener that an ICE URL names; "" where
+// the URL, one of turn.urls, leads to somebody who leads here.
 func (d *doctor) inside(t probe.Target) string {
+	ours := false
 	for _, a := range slices.Concat(d.config.Listen.Turn, d.config.Listen.Turns, d.config.Listen.HTTPS, d.config.Listen.HTTP) {
-		if ap := a.AddrPort(); int(ap.Port()) == t.Port && !ap.Addr().IsUnspecified() {
+		ap := a.AddrPort()
+		if int(ap.Port()) == t.Port && !ap.Addr().IsUnspecified() {
 			return ap.Addr().String()
 		}
+		ours = ours || int(ap.Port()) == t.Port
+	}
+	if !ours {
+		return ""
 	}
 	for _, e := range d.externals {
 		if e.Public.String() == t.Host {
