@@ -194,7 +194,7 @@ type policy struct {
 	gen      uint64
 	relays   [numFamilies][]RelayIP
 	users    map[string]*Limits // of those who have their own
-	relayIPs []netip.Addr       // local and public, of this policy and of those before
+	relayIPs []netip.Addr       // local and public, of this policy and those before; see Table.stillOurs
 	own      []netip.AddrPort   // unmapped
 	local    []netip.Addr       // this machine's and the relays' addresses, unmapped
 }

@@ -204,3 +204,44 @@ func TestUserBandwidth(t *testing.T) {
 		}
 	}
 }
+
+// Whoever changes its public address every night does not keep all of them: a former one
+// is ours while an allocation is there, then it is a peer like any other.
+func TestFormerRelayAddress(t *testing.T) {
+	inner, first, next := netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("11.22.55.1"), netip.MustParseAddr("11.22.55.2")
+	w := newWorld(t, func(o *Options) { o.Policy.Relays = []RelayIP{{inner, first}} })
+	become := func(ip netip.Addr) {
+		p := w.table.Policy()
+		p.Relays = []RelayIP{{inner, ip}}
+		w.table.SetPolicy(p)
+	}
+	a, b := w.caller("alice", "11.22.33.101:1000"), w.caller("bob", "11.22.33.102:1000")
+	a.mustAllocate()
+	become(next)
+	become(next)
+	b.mustAllocate()
+	if a.relay.Addr() != first || b.relay.Addr() != next {
+		t.Fatalf("relayed at %v and %v", a.relay, b.relay)
+	}
+	b.bind(0x4000, a.relay).want(0)
+	a.permit(b.relay).want(0)
+	w.take()
+	b.channelData(0x4000, "hello")
+	a.wantData(b.relay, "hello") // in process, at the address of before
+	stranger := netip.AddrPortFrom(first, 9)
+	b.bind(0x4001, stranger).want(0)
+	w.take()
+	b.channelData(0x4001, "hello")
+	w.wantSilence("the address of before is still ours")
+	a.refresh(lifetime(0)).want(0)
+	become(next)
+	w.take()
+	b.channelData(0x4001, "hello")
+	b.wantToPeer(stranger, "hello")
+	for i := range 1000 {
+		become(netip.AddrFrom4([4]byte{11, 23, byte(i >> 8), byte(i)}))
+	}
+	if n := len(w.table.policy.Load().relayIPs); n > 6 {
+		t.Errorf("%d addresses are kept, want those of now, of before, and bob's", n)
+	}
+}

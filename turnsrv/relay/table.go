@@ -86,7 +86,36 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 func (t *Table) SetPolicy(p Policy) {
 	t.policyMu.Lock()
 	defer t.policyMu.Unlock()
-	t.policy.Store(compile(p, t.policy.Load()))
+	before := t.policy.Load()
+	if before != nil {
+		kept := *before
+		kept.relayIPs = t.stillOurs(before)
+		before = &kept
+	}
+	t.policy.Store(compile(p, before))
+}
+
+// stillOurs returns the relay addresses of a policy, and those of policies before it at
+// which there are allocations. An address that nobody has here any more may be somebody
+// else's tomorrow, and then it is a peer like any other.
+func (t *Table) stillOurs(p *policy) (ips []netip.Addr) {
+	live := map[netip.Addr]bool{}
+	for _, r := range p.Relays {
+		live[r.Local.Unmap()], live[r.Public.Unmap()] = true, true
+	}
+	for _, a := range t.lifetimes.all() {
+		for f := range a.sockets {
+			if s := a.sockets[f].Load(); s != nil {
+				live[s.Local.Addr().Unmap()], live[s.Public.Addr().Unmap()] = true, true
+			}
+		}
+	}
+	for _, ip := range p.relayIPs {
+		if live[ip] {
+			ips = append(ips, ip)
+		}
+	}
+	return ips
 }
 
 // Policy returns the policy in force, with defaults filled in.
