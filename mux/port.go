@@ -26,6 +26,8 @@ type Options struct {
 	TURN func(Client)
 	// UnderTLS makes what lies between TCP and TLS; default nothing. It is transparent.
 	UnderTLS func(net.Conn) net.Conn
+	// Failed is told of TLS handshakes that failed, with what UnderTLS made; default nobody.
+	Failed func(under net.Conn, err error)
 }
 
 // Client is a connection on which TURN is spoken.
@@ -179,8 +181,12 @@ func (p *Port) meet(nc net.Conn) {
 func (p *Port) sort(nc net.Conn) (Client, Outcome, error) {
 	agreed := ""
 	if p.tls != nil {
-		secured := tls.Server(p.o.UnderTLS(nc), p.tls)
+		under := p.o.UnderTLS(nc)
+		secured := tls.Server(under, p.tls)
 		if err := secured.Handshake(); err != nil {
+			if p.o.Failed != nil {
+				p.o.Failed(under, err)
+			}
 			sayHTTPS(err)
 			return Client{}, NoTLS, err
 		}

@@ -66,7 +66,13 @@ func tlsConfig(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos = append(slices.Clone(served), c.NextProtos...)
 	known := c.NextProtos
+	before := c.GetConfigForClient
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if before != nil {
+			if other, err := before(hello); other != nil || err != nil {
+				return other, err
+			}
+		}
 		if slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(known, p) }) {
 			return nil, nil
 		}

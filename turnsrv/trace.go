@@ -52,6 +52,17 @@ func (c *conn) traceHandshake(err error) {
 	c.srv.traceConn(relay.TraceSecured, c.client.Transport, c.raw.RemoteAddr(), c.raw.LocalAddr(), version, name)
 }
 
+// Failed traces a TLS handshake that failed on a port that TURN shares, if somebody at the
+// client's address runs a check: whether it was to be TURN's nobody can know. The
+// connection is what UnderTLS made.
+func (s *Server) Failed(under net.Conn, err error) {
+	name := ""
+	if k, ok := under.(*cork); ok {
+		name = k.name
+	}
+	s.traceConn(relay.TraceTLSFailed, relay.TLS, under.RemoteAddr(), under.LocalAddr(), handshakeFault(err), name)
+}
+
 // handshakeFault is the alert that the client has sent (RFC 8446 section 6), which says
 // what it thinks of the certificate, or that it has gone, or what else went wrong.
 func handshakeFault(err error) string {
@@ -63,6 +74,15 @@ func handshakeFault(err error) string {
 		return "timeout"
 	}
 	return err.Error()
+}
+
+// NotesServer returns a configuration, nil for nil, that notes the server name that a
+// client asks for beside what UnderTLS made, for Failed.
+func NotesServer(c *tls.Config) *tls.Config {
+	if c == nil {
+		return nil
+	}
+	return namesServer(c)
 }
 
 // namesServer returns a configuration that notes the server name that a client asks for

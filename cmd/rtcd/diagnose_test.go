@@ -369,6 +369,13 @@ func TestCheckHearsOfTLS(t *testing.T) {
 	if why, _ := line["why"].(string); !strings.HasPrefix(why, "alert: tls: ") || line["name"] != "localhost" || line["transport"] != "tls" {
 		t.Errorf("heard %v", line)
 	}
+	// So it is on the port that TURN shares with HTTPS.
+	if _, err := tls.Dial("tcp", a.https.listeners[0].Addr().String(), &tls.Config{ServerName: "localhost"}); err == nil {
+		t.Fatal("the certificate is trusted")
+	}
+	if line := h.see("tls-failed"); line["name"] != "localhost" || line["port"] != float64(a.https.port()) {
+		t.Errorf("heard %v", line)
+	}
 	conn, err := tls.Dial("tcp", address, &tls.Config{ServerName: "localhost", RootCAs: a.roots})
 	if err != nil {
 		t.Fatal(err)

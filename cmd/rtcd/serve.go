@@ -318,7 +318,8 @@ func (a *app) shared(listener string, tlsConfig *tls.Config) *mux.Options {
 	counts := mux.NewCounts(listener)
 	a.registry.MustRegister(counts)
 	return &mux.Options{
-		TLS: tlsConfig, UnderTLS: turnsrv.UnderTLS, Proxies: a.proxies, Logger: a.log, Counts: counts,
+		TLS: turnsrv.NotesServer(tlsConfig), UnderTLS: turnsrv.UnderTLS,
+		Failed: func(under net.Conn, err error) { a.turn.Failed(under, err) }, Proxies: a.proxies, Logger: a.log, Counts: counts,
 		TURN: func(c mux.Client) { a.turn.Take(turnsrv.Handed(c)) },
 	}
 }
