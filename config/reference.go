@@ -37,7 +37,7 @@ func wordingOf(language string) (wording, error) {
 				"0 means unlimited and \"\" means off unless a key says otherwise. `rtcd config show` tells what holds and where it came from.\n\n" +
 				"`rtcd reload` takes changes up while rtcd runs, but for the keys marked ↻, which need a restart.",
 			general: "General", key: "Key", standard: "Default", values: "Values", meaning: "Meaning",
-			restart: "↻", secret: "secret", list: "list of ", text: "text", like: "like ", empty: "—",
+			restart: "↻", secret: "secret", list: "list: ", text: "text", like: "like ", empty: "—",
 		}, nil
 	case "zh":
 		w := wording{
@@ -47,7 +47,7 @@ func wordingOf(language string) (wording, error) {
 				"在命令行和环境变量里，列表用逗号分隔。除另有说明外，0 表示不限，\"\" 表示关闭。`rtcd config show` 显示当前生效的值及其来源。\n\n" +
 				"`rtcd reload` 可在运行中应用修改；标有 ↻ 的键需要重启。",
 			general: "总体", key: "键", standard: "默认值", values: "取值", meaning: "含义",
-			restart: "↻", secret: "密钥", list: "列表，每项为", text: "文本", like: "如 ", empty: "—",
+			restart: "↻", secret: "密钥", list: "列表：", text: "文本", like: "如 ", empty: "—",
 		}
 		return w, json.Unmarshal(referenceZH, &w.doc)
 	}

@@ -45,7 +45,7 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 	}
 	if en := reference(t, "en"); !strings.Contains(en, "| `tls.mode` ↻ | `auto` | `auto` \\| `acme` \\| `files` \\| `self-signed` \\| `off` |") ||
 		!strings.Contains(en, "\n### `turn.limits`\n\nBounds of the relay") ||
-		!strings.Contains(en, "| `turn.secrets` | — | list of secret | ") {
+		!strings.Contains(en, "| `turn.secrets` | — | list: secret | ") {
 		t.Errorf("not as it should be:\n%s", en)
 	}
 }
