@@ -18,6 +18,11 @@ turnutils_uclient coturn
 node nodejs
 npm npm
 zbarimg zbar-tools
+debootstrap debootstrap
+systemd-analyze systemd
+systemd-nspawn systemd-container
+lintian lintian
+buildah buildah
 unshare util-linux
 jq jq
 curl curl

@@ -73,7 +73,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		serveCommand(), initCommand(), checkCommand(), configCommand(),
-		credentialsCommand(), tokenCommand(), probeCommand(), versionCommand(),
+		credentialsCommand(), tokenCommand(), probeCommand(), versionCommand(), manCommand(),
 		portsCommand(), integrateCommand(),
 	)
 	root.AddCommand(accountingCommand())

@@ -108,6 +108,7 @@ func (l *lifecycle) ready() {
 
 // wait returns when it is time to end.
 func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
+	byTerm := false
 	for drain := false; !drain; {
 		select {
 		case <-ctx.Done():
@@ -117,7 +118,7 @@ func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGTERM:
-				drain = true
+				drain, byTerm = true, true
 			case s != syscall.SIGHUP:
 				supervisor.Stopping("ending at once")
 				l.log.Info("ending at once", "signal", s.String())
@@ -128,12 +129,13 @@ func (l *lifecycle) wait(ctx context.Context, signals <-chan os.Signal) {
 		}
 	}
 	supervisor.Stopping("draining")
-	l.drain(ctx, signals)
+	l.drain(ctx, signals, byTerm)
 }
 
 // drain lets live allocations go on: readiness first, so that nobody new is sent
-// here, then the hub, then the relay.
-func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
+// here, then the hub, then the relay. A SIGTERM ends it, unless it is the first: a drain by
+// command comes before what stops the service.
+func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal, byTerm bool) {
 	l.mu.Lock()
 	timeout, least := l.timeout, l.min
 	l.mu.Unlock()
@@ -151,15 +153,17 @@ func (l *lifecycle) drain(ctx context.Context, signals <-chan os.Signal) {
 	defer tick.Stop()
 	report := time.NewTicker(reportEvery)
 	defer report.Stop()
-	for first := true; l.turn.Len() > least; first = false {
-		if first {
-			l.reportDrain()
-		}
+	l.reportDrain()
+	for l.turn.Len() > least {
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
 			if s == syscall.SIGHUP {
+				continue
+			}
+			if s == syscall.SIGTERM && !byTerm {
+				byTerm = true
 				continue
 			}
 			l.log.Info("ending at once", "signal", s.String(), "allocations", l.turn.Len())

@@ -167,10 +167,14 @@ func newApp(ctx context.Context, from setup) (_ *app, err error) {
 	if err := a.listenHTTPS(); err != nil {
 		return nil, err
 	}
-	if err := a.listenTurn(ctx, creds.Derive(s.master, creds.PurposeNonce, 32)); err != nil {
+	master, err := masterKey()
+	if err != nil {
 		return nil, err
 	}
-	if err := a.newHub(creds.Derive(s.master, creds.PurposeResume, 32)); err != nil {
+	if err := a.listenTurn(ctx, creds.Derive(master, creds.PurposeNonce, 32)); err != nil {
+		return nil, err
+	}
+	if err := a.newHub(creds.Derive(master, creds.PurposeResume, 32)); err != nil {
 		return nil, err
 	}
 	if err := a.newLedger(); err != nil {

@@ -44,7 +44,6 @@ const (
 type secrets struct {
 	turn, token []string
 	webhook     []string
-	master      []byte // nonce and resume keys are derived from it
 	allowShort  bool
 	revoked     []string          // users
 	sources     map[string]string // what → where it came from, for `rtcd check`
@@ -82,12 +81,20 @@ func loadSecrets(c *config.Loaded) (*secrets, error) {
 	if s.webhook, err = pick("webhook", c.Webhooks.Secrets, "webhooks.secrets", webhookFile); err != nil {
 		return nil, err
 	}
+	return s, nil
+}
+
+// masterKey is what a server derives its nonce and resume keys from.
+func masterKey() ([]byte, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return nil, err
+	}
 	master, err := loadOrCreate(filepath.Join(dir, masterKeyFile))
 	if err != nil {
 		return nil, err
 	}
-	s.master = []byte(master[0])
-	return s, nil
+	return []byte(master[0]), nil
 }
 
 // adminToken is what commands show to the admin endpoint unless it is a unix socket.

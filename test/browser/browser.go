@@ -56,7 +56,8 @@ type driver interface {
 	close(ctx context.Context, tab string) error
 }
 
-// Open starts a browser in the node with a fresh profile.
+// Open starts a browser in the node with a fresh profile. Without an authority it passes over
+// the warning of a certificate that nobody vouches for, as people can (Chromium alone).
 func Open(ctx context.Context, kind Kind, node *lab.Node, ca *lab.CA) (*Browser, error) {
 	home, err := os.MkdirTemp("", "rtcdlab-") // short: Chromium has a Unix socket in it
 	if err != nil {

@@ -11,10 +11,13 @@ import (
 
 // startChromium returns the DevTools URL. Chromium reads the user's NSS database for authorities of its own.
 func (b *Browser) startChromium(ctx context.Context, node *lab.Node, ca *lab.CA) (string, error) {
-	if err := trust(ctx, filepath.Join(b.home, ".pki", "nssdb"), ca); err != nil {
+	var lenient []string
+	if ca == nil {
+		lenient = []string{"--ignore-certificate-errors"}
+	} else if err := trust(ctx, filepath.Join(b.home, ".pki", "nssdb"), ca); err != nil {
 		return "", err
 	}
-	cmd := node.Command(context.WithoutCancel(ctx), "chromium",
+	args := append(lenient,
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--remote-debugging-port=0", "--user-data-dir="+filepath.Join(b.home, "profile"),
 		"--no-first-run", "--no-default-browser-check", "--no-proxy-server", "--password-store=basic",
@@ -22,6 +25,7 @@ func (b *Browser) startChromium(ctx context.Context, node *lab.Node, ca *lab.CA)
 		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
 		"--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required",
 		"--mute-audio", "--enable-blink-features=ComputedAccessibilityInfo", "--window-size=1280,1000", "about:blank")
+	cmd := node.Command(context.WithoutCancel(ctx), "chromium", args...)
 	var err error
 	if b.process, err = lab.Start(in(cmd, b.home)); err != nil {
 		return "", err
