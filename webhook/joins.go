@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -153,8 +154,8 @@ func (j *Joins) find(key [32]byte, now time.Time) (v *verdict, asked bool) {
 type errNoAnswer struct{ error }
 
 func isFailure(err error) bool {
-	_, ok := err.(errNoAnswer)
-	return ok
+	var failed errNoAnswer
+	return errors.As(err, &failed)
 }
 
 func (e errNoAnswer) Unwrap() error { return e.error }

@@ -46,7 +46,8 @@ func (o QueueOptions) withDefaults() QueueOptions {
 
 // Queue delivers records in their order, in batches: {"records": […]}. What cannot be
 // delivered is tried again, at growing distances, as long as there is room; then the
-// oldest are lost and counted. A batch that the receiver says it will never take (400,
+// oldest are lost and counted. A receiver may get a delivery twice, under one name in the
+// header Rtcd-Delivery: after a try whose answer was lost. A batch that the receiver says it will never take (400,
 // 404, 405, 410, 413, 422) is lost at once. It is kept in memory only: what matters is in
 // the files too.
 type Queue struct {
@@ -57,7 +58,9 @@ type Queue struct {
 	address string     // "" = off
 	waiting [][]byte
 	bytes   int
-	sending int // of waiting, the first so many are on their way
+	batch   int    // the first so many of waiting are one delivery, of this …
+	id      string // … name, until it is settled
+	sending int    // batch while it is on its way, else 0
 	failing bool
 }
 
@@ -111,6 +114,9 @@ func (q *Queue) dropLocked(n int) {
 		q.bytes -= len(r)
 	}
 	q.waiting = append(q.waiting[:q.sending:q.sending], q.waiting[q.sending+n:]...)
+	if q.sending == 0 {
+		q.batch = 0 // another one, for its first are lost
+	}
 	q.o.Dropped(n)
 }
 
@@ -180,7 +186,7 @@ func (q *Queue) last(ctx context.Context) {
 // deliver sends one batch. It returns how long to wait after a failure, and whether there
 // is more to send.
 func (q *Queue) deliver(ctx context.Context) (wait time.Duration, more bool) {
-	address, batch := q.take()
+	address, id, batch := q.take()
 	if len(batch) == 0 {
 		return 0, false
 	}
@@ -193,7 +199,7 @@ func (q *Queue) deliver(ctx context.Context) (wait time.Duration, more bool) {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, q.o.Timeout)
 		defer cancel()
-		answer, err = q.o.Client.Post(ctx, address, rand.Text(), body)
+		answer, err = q.o.Client.Post(ctx, address, id, body)
 	}
 	if err == nil && answer.Status/100 != 2 {
 		err = fmt.Errorf("the receiver says %d %s", answer.Status, http.StatusText(answer.Status))
@@ -212,14 +218,19 @@ var never = map[int]bool{
 	http.StatusGone: true, http.StatusRequestEntityTooLarge: true, http.StatusUnprocessableEntity: true,
 }
 
-func (q *Queue) take() (string, [][]byte) {
+// take returns what is to be delivered now: the same again, under the same name, after a
+// try that has failed, for it may have arrived.
+func (q *Queue) take() (address, id string, batch [][]byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.address == "" {
-		return "", nil
+		return "", "", nil
 	}
-	q.sending = min(len(q.waiting), q.o.Batch)
-	return q.address, q.waiting[:q.sending:q.sending]
+	if q.batch == 0 {
+		q.batch, q.id = min(len(q.waiting), q.o.Batch), rand.Text()
+	}
+	q.sending = q.batch
+	return q.address, q.id, q.waiting[:q.sending:q.sending]
 }
 
 // settle forgets what was on its way, if it has arrived or never will, and tells the log
@@ -234,7 +245,7 @@ func (q *Queue) settle(err error, final bool) (more bool) {
 		for _, r := range q.waiting[:n] {
 			q.bytes -= len(r)
 		}
-		q.waiting = q.waiting[n:]
+		q.waiting, q.batch = q.waiting[n:], 0
 	case final:
 		q.dropLocked(n)
 	case q.address == "":

@@ -191,6 +191,7 @@ func newQueue(t *testing.T, o QueueOptions) *queue {
 func TestQueueTriesAgain(t *testing.T) {
 	var tries atomic.Int64
 	var taken []string
+
 	var mu sync.Mutex
 	r := newReceiver(t, nil)
 	r.set(func(w http.ResponseWriter, body []byte) {
@@ -217,6 +218,12 @@ func TestQueueTriesAgain(t *testing.T) {
 	if got := records(taken); !slices.Equal(got, want) {
 		t.Errorf("taken %v, want %v", got, want)
 	}
+	r.mu.Lock()
+	first := r.ids[0]
+	if n := len(slices.DeleteFunc(slices.Clone(r.ids), func(id string) bool { return id != first })); n != 6 || r.bodies[0] != r.bodies[5] {
+		t.Errorf("the first delivery was tried %d times under one name, want 6; %q, then %q", n, r.bodies[0], r.bodies[5])
+	}
+	r.mu.Unlock()
 	if n := q.lost.Load(); n != 0 {
 		t.Errorf("%d are counted as lost", n)
 	}
