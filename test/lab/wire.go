@@ -20,6 +20,16 @@ const wireHome = "wire"
 type Impairment struct {
 	Loss  float64       // the share that is lost, 0 to 1
 	Delay time.Duration // of each packet; the order stays
+	Twice float64       // the share that comes twice
+}
+
+// Toll is what a line has done to packets in one direction.
+type Toll struct{ Lost, Doubled int64 }
+
+// Tolls are those of the line that Impair has made, towards the home and from it.
+func (s *NAT) Tolls() (in, out Toll) {
+	of := func(i int) Toll { return Toll{s.wire.lost[i].Load(), s.wire.doubled[i].Load()} }
+	return of(0), of(1)
 }
 
 // Impair leads the home's packets over a bad line: two TUN devices with a queue in this process between them, for
@@ -44,7 +54,9 @@ type wire struct {
 	name string // of the device in the core
 	ends [2]*os.File
 	line atomic.Pointer[Impairment]
-	done sync.WaitGroup
+
+	lost, doubled [2]atomic.Int64 // by the end that they came from
+	done          sync.WaitGroup
 }
 
 func newWire(n *Net, home *Node) (*wire, error) {
@@ -61,7 +73,7 @@ func newWire(n *Net, home *Node) (*wire, error) {
 	}
 	for i := range w.ends {
 		// Owned by the wire; it ends when the devices are closed.
-		w.done.Go(func() { w.carry(w.ends[i], w.ends[1-i]) })
+		w.done.Go(func() { w.carry(i) })
 	}
 	return w, nil
 }
@@ -96,7 +108,8 @@ type delayed struct {
 }
 
 // carry reads packets at one end, loses some and hands the rest to the other end when their time has come.
-func (w *wire) carry(from, to *os.File) {
+func (w *wire) carry(end int) {
+	from, to := w.ends[end], w.ends[1-end]
 	queue := make(chan delayed, 10000)
 	var writer sync.WaitGroup
 	// Owned by carry; it ends with the queue.
@@ -116,11 +129,22 @@ func (w *wire) carry(from, to *os.File) {
 		}
 		line := w.line.Load()
 		if rand.Float64() < line.Loss {
+			w.lost[end].Add(1)
 			continue
 		}
+		packet := delayed{time.Now().Add(line.Delay), append([]byte(nil), buf[:n]...)}
 		select {
-		case queue <- delayed{time.Now().Add(line.Delay), append([]byte(nil), buf[:n]...)}:
+		case queue <- packet:
 		default: // the line is full
+			w.lost[end].Add(1)
+			continue
+		}
+		if rand.Float64() < line.Twice {
+			select {
+			case queue <- packet:
+				w.doubled[end].Add(1)
+			default:
+			}
 		}
 	}
 }

@@ -6,7 +6,7 @@
 //	strangers 11.22.33.51 ──┘
 //
 // Each test is a row of a programme: L1 to L7 are loads, F3 to F18 faults, D1 and following what happens at SIGTERM.
-// (F5, F6, F11 and F16 are in package natlab, whose clients are behind NATs.) What a row must hold is an account, never a
+// (F5, F11 and F16, and the calls of F6, are in package natlab, whose clients are behind NATs.) What a row must hold is an account, never a
 // speed: packets sent are packets received or counted as lost by a name, messages come once and in order, what was taken
 // is given back. Durations are only reported, or bounded so generously that a busy machine passes.
 //
