@@ -98,8 +98,25 @@ func initialize(out io.Writer, domain, dir string) error {
 			"has to be open to the world. By starting it you agree to the terms: https://letsencrypt.org/repository/\n"+
 			"To use a certificate that you have, set tls.cert_file and tls.key_file.\n", domain)
 	}
-	fmt.Fprintf(out, "\nNext:\n  rtcd check --config %s\n  rtcd serve --config %s\n", path, path)
+	check, serve := "rtcd check --config "+path, "rtcd serve --config "+path
+	if path == defaultConfig {
+		check = "rtcd check"
+		if hasService() {
+			serve = "systemctl start rtcd"
+		}
+	}
+	fmt.Fprintf(out, "\nNext:\n  %s\n  %s\n", check, serve)
 	return nil
+}
+
+// hasService tells whether this machine has the systemd unit.
+func hasService() bool {
+	for _, dir := range []string{"/etc", "/lib", "/usr/lib"} {
+		if _, err := os.Stat(dir + "/systemd/system/rtcd.service"); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // secretMode is that of files with a secret.

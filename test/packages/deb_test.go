@@ -212,6 +212,9 @@ func newer(t *testing.T) string {
 
 // A relay that does not answer is started anew, though its process lives; a hub likewise.
 func TestWatchdog(t *testing.T) {
+	if !long {
+		t.Skip("a quarter of a minute; make e2e does it, and cmd/rtcd feeds and starves a notify socket")
+	}
 	m := boot(t)
 	setUp(t, m)
 	m.sh(t, "mkdir -p /run/systemd/system/rtcd.service.d && printf '[Service]\\nWatchdogSec=4\\n' "+

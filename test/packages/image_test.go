@@ -59,6 +59,9 @@ func imageContext(t *testing.T) string {
 // The image holds a program that runs as nobody in particular, relays, and knows whether it
 // is well.
 func TestImage(t *testing.T) {
+	if !long {
+		t.Skip("buildah copies much; make e2e does it")
+	}
 	network(t)
 	dir := t.TempDir()
 	must := func(args ...string) string {
