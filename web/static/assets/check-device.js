@@ -41,6 +41,7 @@ export function initDevice(drawTest, info) {
     : `${location.origin}/check`;
   byId('copy-link').addEventListener('click', (/** @type {Event} */ e) => copy(/** @type {HTMLElement} */ (e.currentTarget), link));
   byId('start-pair').addEventListener('click', () => start(room));
+  if (invited) byId('results').before(byId('device')); // on this device that is what the page was opened for
   drawCode(link);
   /** @type {any} */ (window).rtcdPairLink = link;
   onLanguage(() => draw());

@@ -105,11 +105,15 @@ function remedy(key, values) {
   return has(key) ? h('p', {}, rich(key, values)) : null;
 }
 
+/** Views whose remedy is the same for every address. */
+const OF_ALL = new Set(['elsewhere', 'expired', 'bad_password', 'revoked', 'malformed', 'wrong_realm', 'draining', 'ports',
+  'quota-user', 'quota-address', 'quota-total', 'quota-pace']);
+
 /** What to do is said once, however many rows need it. @param {Result} r */
 function drawRows(r) {
   const said = new Set();
   fill(byId('rows'), r.rows.map((row) => {
-    const key = `${row.reason} ${row.view.code} ${row.port} ${row.reason === 'dns' ? row.host : ''}`;
+    const key = OF_ALL.has(row.view.code) ? row.view.code : `${row.reason} ${row.view.code} ${row.port} ${row.reason === 'dns' ? row.host : ''}`;
     const element = drawRow(row, r, !said.has(key));
     said.add(key);
     return element;
