@@ -29,6 +29,10 @@ curl curl
 openssl openssl
 prometheus prometheus
 promtool prometheus
+debootstrap debootstrap
+systemd-analyze systemd
+systemd-nspawn systemd-container
+lintian lintian
 iptables iptables
 ufw ufw
 firewall-offline-cmd firewalld

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,17 +49,37 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // TURN port, so that one is chosen here.
 func loopback(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := findPort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	return fmt.Sprintf(`
 domain: 127.0.0.1
-listen: {https: "127.0.0.1:0", http: "127.0.0.1:0", turn: %q, turns: "127.0.0.1:0", admin: "127.0.0.1:0"}
+listen: {https: "127.0.0.1:0", http: "127.0.0.1:0", turn: "127.0.0.1:%d", turns: "127.0.0.1:0", admin: "127.0.0.1:0"}
 turn: {external_ip: 127.0.0.1, relay_ports: 20000-29999, port_rest: 0}
 self_test: 0
-`, l.Addr().String())
+`, port)
+}
+
+// findPort finds a port that is free over TCP and UDP, and that the system gives to nobody
+// who asks for any: else another listener of the same configuration might get it.
+func findPort() (int, error) {
+	for range 100 {
+		port := 10_000 + rand.N(10_000)
+		at := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp4", at)
+		if err != nil {
+			continue
+		}
+		p, err := net.ListenPacket("udp4", at)
+		l.Close()
+		if err != nil {
+			continue
+		}
+		p.Close()
+		return port, nil
+	}
+	return 0, errors.New("no free port")
 }
 
 // running is an app that serves on loopback until the test ends it.

@@ -160,11 +160,15 @@ func cmdHold(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func cmdFree(ts *testscript.TestScript, _ bool, args []string) {
+	found := map[int]bool{}
 	for _, name := range args {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		port, err := findPort()
+		for err == nil && found[port] {
+			port, err = findPort()
+		}
 		ts.Check(err)
-		defer l.Close() // after all are found
-		ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		found[port] = true
+		ts.Setenv(name, strconv.Itoa(port))
 	}
 }
 

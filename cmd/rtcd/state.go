@@ -43,7 +43,7 @@ const (
 // secrets is everything secret that a process works with.
 type secrets struct {
 	turn, token []string
-	webhook     []string
+	webhook     []string // none where no webhook is configured
 	allowShort  bool
 	revoked     []string          // users
 	sources     map[string]string // what → where it came from, for `rtcd check`
@@ -78,8 +78,10 @@ func loadSecrets(c *config.Loaded) (*secrets, error) {
 	if s.token, err = pick("token", c.Signaling.TokenSecrets, "signaling.token_secrets", tokenSecretFile); err != nil {
 		return nil, err
 	}
-	if s.webhook, err = pick("webhook", c.Webhooks.Secrets, "webhooks.secrets", webhookFile); err != nil {
-		return nil, err
+	if c.Accounting.Webhook != "" || c.Signaling.Webhook.URL != "" {
+		if s.webhook, err = pick("webhook", c.Webhooks.Secrets, "webhooks.secrets", webhookFile); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
