@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -146,4 +147,22 @@ func TestBooksThatCannotBeKept(t *testing.T) {
 		data, err := os.ReadFile(other)
 		return err == nil && strings.Contains(string(data), `"user":"bob"`)
 	})
+}
+
+// TestSelfTestIsNotInTheBooks: nobody is to be asked for what the server does to itself.
+func TestSelfTestIsNotInTheBooks(t *testing.T) {
+	r := newRunning(t, io.Discard, hourly(loopback(t)), lookup)
+	books := r.ledger.File().Path()
+	r.serve()
+	r.eventually("it has tested itself", func() bool {
+		results, last := r.tester.Results()
+		return len(results) > 0 && !last.IsZero()
+	})
+	if live := r.liveRecords(); len(live) > 0 {
+		t.Errorf("interim records %+v", live)
+	}
+	r.end()
+	if data, err := os.ReadFile(books); err != nil || len(data) > 0 {
+		t.Errorf("the books have %s %v", data, err)
+	}
 }
