@@ -198,7 +198,7 @@ func (h *Hub) open(hello Hello, t Transport) (*Session, *link, *Error) {
 		s.abandon()
 		return nil, nil, err
 	}
-	h.log.Info("session opened", "event", "session_opened", "member", s.member.ID, "name", s.member.User,
+	s.log("session opened", "event", "session_opened", "member", s.member.ID, "name", s.member.User,
 		"tenant", hello.Tenant, "dialect", cmp.Or(hello.Dialect, "native"), "client", hello.Address)
 	if room := hello.Join.Room; room != "" {
 		s.logRoom("joined", room)

@@ -1,8 +1,11 @@
 package signaling
 
 import (
+	"bytes"
+	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,5 +75,45 @@ func TestMessagesAreCounted(t *testing.T) {
 	}
 	if n := metric(t, registry, "rtcd_signaling_rooms"); n != 1 {
 		t.Errorf("%v rooms after the last one has left one", n)
+	}
+}
+
+// TestStrangersDoNotFillTheLog: who has a token is told of in the log of a server in use, who
+// has none only to somebody who looks closely.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	var mu sync.Mutex
+	var log bytes.Buffer
+	w := newWorld(t, Options{
+		Open: true, Auth: tokens{"ann": {Name: "ann", Expires: never}},
+		Log: slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil)),
+	})
+	stranger, _ := w.enter("stranger", `{"type":"hello","room":"r"}`)
+	stranger.say(`{"type":"join","room":"other"}`)
+	stranger.want(`{"type":"joined"}`)
+	stranger.say(`{"type":"bye"}`)
+	stranger.wantClosed(CloseNormal)
+	ann, welcome := w.enter("ann", `{"type":"hello","token":"ann","room":"r"}`)
+	ann.say(`{"type":"join","room":"other"}`)
+	ann.want(`{"type":"joined"}`)
+	ann.say(`{"type":"leave","room":"other"}`)
+	ann.say(`{"type":"bye"}`)
+	ann.wantClosed(CloseNormal)
+	var got []string
+	for end := time.Now().Add(10 * time.Second); len(got) < 5 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		mu.Lock()
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		mu.Unlock()
+		got = nil
+		for _, line := range lines {
+			if _, event, ok := strings.Cut(line, " event="); ok {
+				got = append(got, strings.Fields(event)[0])
+				if !strings.Contains(line, "member="+welcome.str("peer")) {
+					t.Errorf("not of ann: %s", line)
+				}
+			}
+		}
+	}
+	if want := "session_opened room_joined room_joined room_left session_ended"; strings.Join(got, " ") != want {
+		t.Errorf("logged %v, want %s", got, want)
 	}
 }

@@ -1,6 +1,8 @@
 package signaling
 
 import (
+	"context"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -221,9 +223,19 @@ func (s *Session) finish(code int, reason string, cut bool) {
 	}
 }
 
+// log tells of a step in the member's life. One without a token is a stranger, and strangers
+// shall not fill the disk.
+func (s *Session) log(message string, args ...any) {
+	level := slog.LevelInfo
+	if s.member.Expires.IsZero() {
+		level = slog.LevelDebug
+	}
+	s.hub.log.Log(context.Background(), level, message, args...)
+}
+
 // logEnd tells of the end, under no lock: the hub must not wait for a log.
 func (s *Session) logEnd(code int, reason string) {
-	s.hub.log.Info("session ended", "event", "session_ended", "member", s.member.ID, "code", code, "reason", reason)
+	s.log("session ended", "event", "session_ended", "member", s.member.ID, "code", code, "reason", reason)
 }
 
 // close is finish without the log; false if it was over.
@@ -251,7 +263,7 @@ func (s *Session) close(code int, reason string, cut bool) bool {
 
 // logRoom tells that the member came into a room or left it.
 func (s *Session) logRoom(what, room string) {
-	s.hub.log.Info("member "+what+" a room", "event", "room_"+what, "member", s.member.ID, "room", room, "tenant", s.in.tenant.Name)
+	s.log("member "+what+" a room", "event", "room_"+what, "member", s.member.ID, "room", room, "tenant", s.in.tenant.Name)
 }
 
 // expel removes the member and ends the session.
