@@ -66,6 +66,22 @@ func TestNobodyIsAskedWithoutLeave(t *testing.T) {
 	}
 }
 
+// Leave to ask is given, and taken back, by a reload.
+func TestLeaveIsGivenLive(t *testing.T) {
+	h := home(t, lab.PortRestricted)
+	s := serve(t, h, "discovery: {enabled: false}")
+	s.wantSaid(h.Client.IP4.String() + " (default route)")
+	s.configure(discovery)
+	s.run("reload")
+	s.wantSaid(h.Public().String() + " (11.22.33.21:3478 and 11.22.33.22:3478 agree")
+	s.configure("external_ip: 203.0.113.77")
+	s.run("reload")
+	s.wantSaid("203.0.113.77 (turn.external_ip, NATed to")
+	s.configure("discovery: {enabled: false}")
+	s.run("reload")
+	s.wantSaid(h.Client.IP4.String() + " (default route)")
+}
+
 // In a cloud its metadata service tells the address, here AWS's with its token.
 func TestCloudTellsTheAddress(t *testing.T) {
 	h := home(t, lab.PortRestricted)

@@ -117,9 +117,7 @@ func serve(t *testing.T, h *lab.NAT, keys string) *server {
 	t.Helper()
 	dir := t.TempDir()
 	s := &server{T: t, home: h, config: filepath.Join(dir, "config.yaml"), env: append(os.Environ(), "STATE_DIRECTORY="+dir)}
-	text := fmt.Sprintf("listen: {http: ':8080', turn: ':3478', admin: '127.0.0.1:9641'}\n"+
-		"turn: {relay_ports: 49152-49161, port_rest: 0, %s}\nlog: {format: text}\n", keys)
-	must(t, os.WriteFile(s.config, []byte(text), 0o600))
+	s.configure(keys)
 	cmd := h.Client.Command(context.WithoutCancel(t.Context()), world.program, "serve", "--config", s.config)
 	cmd.Env = s.env
 	var err error
@@ -133,6 +131,14 @@ func serve(t *testing.T, h *lab.NAT, keys string) *server {
 	})
 	s.await("msg=serving")
 	return s
+}
+
+// configure writes the configuration.
+func (s *server) configure(keys string) {
+	s.Helper()
+	text := fmt.Sprintf("listen: {http: ':8080', turn: ':3478', admin: '127.0.0.1:9641'}\n"+
+		"turn: {relay_ports: 49152-49161, port_rest: 0, %s}\nlog: {format: text}\n", keys)
+	must(s.T, os.WriteFile(s.config, []byte(text), 0o600))
 }
 
 // await waits until the server has logged the pattern.
