@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"rtcd/creds"
+	"rtcd/selftest"
 	"rtcd/signaling"
 )
 
@@ -82,7 +83,12 @@ func TestSelfTestOfAServerThatWorks(t *testing.T) {
 // writeCertificate writes one for this machine that holds for 397 days.
 func writeCertificate(t *testing.T, dir string, issued time.Time) {
 	t.Helper()
-	certPEM, keyPEM, err := makeCertificate([]string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}, issued)
+	certificateFor(t, dir, net.IPv4(127, 0, 0, 1), issued)
+}
+
+func certificateFor(t *testing.T, dir string, ip net.IP, issued time.Time) {
+	t.Helper()
+	certPEM, keyPEM, err := makeCertificate([]string{"localhost"}, []net.IP{ip}, issued)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,6 +179,37 @@ func TestAURLThatFailsIsNotHandedOut(t *testing.T) {
 	}
 	if urls := pushed(); !slices.ContainsFunc(urls, isTLS) {
 		t.Errorf("it works again, and the member was told %q", urls)
+	}
+}
+
+// Names are verified as browsers do; an authority that this machine does not know is only
+// noted, for the clients may know it.
+func TestSelfTestLooksAtCertificates(t *testing.T) {
+	dir := t.TempDir()
+	writeCertificate(t, dir, time.Now())
+	a := newRunning(t, io.Discard, hourly(loopback(t))+fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n",
+		filepath.Join(dir, "fullchain.pem"), filepath.Join(dir, "privkey.pem")), lookup)
+	a.serve()
+	defer a.end()
+	overTLS := func() selftest.Result {
+		t.Helper()
+		a.tester.Round(t.Context())
+		results, _ := a.tester.Results()
+		i := slices.IndexFunc(results, func(r selftest.Result) bool { return strings.HasPrefix(r.URL, "turns:") })
+		if i < 0 {
+			t.Fatalf("no turns: among %+v", results)
+		}
+		return results[i]
+	}
+	if r := overTLS(); !r.Up || !strings.Contains(strings.Join(r.Notes, " "), "authority that this machine does not know") {
+		t.Errorf("of an unknown authority: %+v", r)
+	}
+	certificateFor(t, dir, net.IPv4(203, 0, 113, 9), time.Now())
+	if _, err := a.reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := overTLS(); r.Up || !strings.Contains(r.Problem, "for another name") {
+		t.Errorf("for another name: %+v", r)
 	}
 }
 

@@ -4,4 +4,4 @@
 APPS := $(abspath $(dir $(lastword $(MAKEFILE_LIST))))
 
 pictures: tools ## the README's pictures of the applications, made anew
-	cd $(APPS) && RTCD_TEST_PICTURES=$(APPS)/../../docs $(GO) test -count=1 -p 1 -run TestPictures . ..
+	cd $(APPS) && RTCD_TEST_PICTURES=$(APPS)/../../docs $(GO) test -count=1 -p 1 -run 'TestPictures|TestLandingTellsTheSelfTest' . ..
