@@ -138,6 +138,9 @@ func TestBooksThatCannotBeKept(t *testing.T) {
 	if r.ledger.File() != nil {
 		t.Error("the books are still open")
 	}
+	if out := r.command(exitDone, "status"); !strings.Contains(out, "none are kept") {
+		t.Errorf("status:\n%s", out)
+	}
 	other := filepath.Join(t.TempDir(), "other.jsonl")
 	r.mustReload(text+"accounting: {file: "+other+", keep: 1d}\n", "accounting.file", "accounting.keep")
 	if err := r.allocate(r.mint("bob")); err != nil {

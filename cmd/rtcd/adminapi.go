@@ -61,6 +61,7 @@ type adminStatus struct {
 	Notes       []string       `json:"notes,omitempty"` // on the addresses
 	TLS         config.TLSMode `json:"tls"`
 	Expires     *time.Time     `json:"certificate_expires,omitempty"`
+	Books       string         `json:"books"` // the newest file of accounting, "" for none
 	Allocations int            `json:"allocations"`
 	Connections map[string]int `json:"connections"` // of TURN, by transport
 	Rooms       int            `json:"rooms"`
@@ -164,6 +165,9 @@ func (a *app) status() adminStatus {
 		Allocations: a.turn.Len(), Connections: map[string]int{},
 		Rooms: len(a.hub.Rooms()), Members: len(a.hub.Members()),
 		Addresses: []adminAddress{},
+	}
+	if f := a.ledger.File(); f != nil {
+		s.Books = f.Path()
 	}
 	for transport, n := range a.turn.Connections() {
 		s.Connections[transport.String()] = n

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -261,6 +262,7 @@ func printStatus(w io.Writer, s adminStatus) {
 			row("", "  note: %s", n)
 		}
 	}
+	row("books", "%s", cmp.Or(s.Books, "none are kept (accounting.file)"))
 	row("relay", "%d allocations, connections: %d tcp, %d tls, %d dtls", s.Allocations,
 		s.Connections["tcp"], s.Connections["tls"], s.Connections["dtls"])
 	row("hub", "%d rooms, %d members", s.Rooms, s.Members)
