@@ -29,10 +29,6 @@ curl curl
 openssl openssl
 prometheus prometheus
 promtool prometheus
-debootstrap debootstrap
-systemd-analyze systemd
-systemd-nspawn systemd-container
-lintian lintian
 iptables iptables
 ufw ufw
 firewall-offline-cmd firewalld
