@@ -183,16 +183,20 @@ func (c certSource) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// expires is when the certificate in use ends, zero if there is none.
+// expires is when the certificate in use ends, zero if there is none, or only the one that
+// stands in for an authority's.
 func (c certSource) expires() time.Time {
-	if leaf := c.leaf(); leaf != nil {
+	if leaf := c.leaf(); leaf != nil && (c.acme == nil || c.trusted()) {
 		return leaf.NotAfter
 	}
 	return time.Time{}
 }
 
-// valid tells whether handshakes can succeed, as far as the certificate goes.
-func (c certSource) valid(now time.Time) bool { return c.get == nil || now.Before(c.expires()) }
+// valid tells whether handshakes can succeed, as far as the certificate goes. One that an
+// authority does not renew is replaced by another, which nobody trusts.
+func (c certSource) valid(now time.Time) bool {
+	return c.get == nil || c.acme != nil || now.Before(c.expires())
+}
 
 // leaf is the certificate in use, nil if there is none.
 func (c certSource) leaf() *x509.Certificate {

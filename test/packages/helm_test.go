@@ -135,7 +135,7 @@ func TestChart(t *testing.T) {
 			}
 		}},
 		"a deployment behind a load balancer": {`{kind: Deployment, replicas: 2, service: {enabled: true}, state: {claim: rtcd},
-			privilegedPorts: false, existingSecret: mine, config: {listen: {https: ":8443", http: "", turn: [":3478", ":3479"], turns: ""}}}`, func(t *testing.T, r rendered) {
+			privilegedPorts: false, existingSecret: mine, config: {listen: {https: ":8443", http: "", turn: [":3478", ":3479"], turns: "", proxy_protocol: [10.0.0.0/8]}}}`, func(t *testing.T, r rendered) {
 			if r.kind != "Deployment" || r.secret != nil || *r.pod.SecurityContext.RunAsUser == 0 {
 				t.Errorf("%s, secret %v, user %v", r.kind, r.secret, *r.pod.SecurityContext.RunAsUser)
 			}
@@ -143,7 +143,7 @@ func TestChart(t *testing.T) {
 			for _, p := range r.service.Spec.Ports {
 				ports = append(ports, fmt.Sprintf("%d/%s", p.Port, p.Protocol))
 			}
-			if got := strings.Join(ports, " "); got != "8443/TCP 3478/TCP 3478/UDP" || r.service.Spec.ExternalTrafficPolicy != "Local" {
+			if got := strings.Join(ports, " "); got != "8443/TCP 8443/UDP 3478/TCP 3478/UDP" || r.service.Spec.ExternalTrafficPolicy != "Local" {
 				t.Errorf("the service has %s, policy %s", got, r.service.Spec.ExternalTrafficPolicy)
 			}
 		}},
