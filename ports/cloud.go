@@ -116,15 +116,25 @@ func terraformAWS(b *strings.Builder, rules []Rule) {
 locals {
   rtcd_ingress = {
 `)
+	type entry struct {
+		Rule
+		key, family, source string
+	}
+	var entries []entry
+	width := 0 // of the keys, which stand below each other as terraform fmt has them
 	for _, r := range rules {
 		for _, source := range r.sources() {
-			family, key := "cidr_ipv4", "ipv4"
+			family := "ipv4"
 			if source == "::/0" {
-				family, key = "cidr_ipv6", "ipv6"
+				family = "ipv6"
 			}
-			fmt.Fprintf(b, "    %s_%s_%s = { protocol = %q, from = %d, to = %d, %s = %q, description = %s }\n",
-				r.Protocol, r.Range("_"), key, r.Protocol, r.First, r.Last, family, source, quoted(awsText(r.Purpose)))
+			e := entry{r, fmt.Sprintf("%s_%s_%s", r.Protocol, r.Range("_"), family), family, source}
+			entries, width = append(entries, e), max(width, len(e.key))
 		}
+	}
+	for _, r := range entries {
+		fmt.Fprintf(b, "    %-*s = { protocol = %q, from = %d, to = %d, cidr_%s = %q, description = %s }\n",
+			width, r.key, r.Protocol, r.First, r.Last, r.family, r.source, quoted(awsText(r.Purpose)))
 	}
 	b.WriteString(`  }
 }

@@ -103,8 +103,8 @@ func TestEveryFormatNamesEveryPortOfItsFamilyAndNoOther(t *testing.T) {
 			"--protocol Udp --source-address-prefixes '0.0.0.0/0' --destination-port-ranges 49152-65535\n",
 		}, nil},
 		{"terraform", []string{
-			`tcp_443_ipv4 = { protocol = "tcp", from = 443, to = 443, cidr_ipv4 = "0.0.0.0/0"`,
-			`tcp_443_ipv6 = { protocol = "tcp", from = 443, to = 443, cidr_ipv6 = "::/0"`,
+			`tcp_443_ipv4         = { protocol = "tcp", from = 443, to = 443, cidr_ipv4 = "0.0.0.0/0"`,
+			`tcp_443_ipv6         = { protocol = "tcp", from = 443, to = 443, cidr_ipv6 = "::/0"`,
 			`udp_49152_65535_ipv4 = { protocol = "udp", from = 49152, to = 65535, cidr_ipv4 = "0.0.0.0/0"`,
 		}, []string{"udp_49152_65535_ipv6", "tcp_5349_ipv4"}},
 	} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
 // rules is how many the ports of server make.
@@ -113,6 +114,9 @@ func TestTerraformCanBeParsed(t *testing.T) {
 		file, diags := hclsyntax.ParseConfig([]byte(text(t, format)), "rtcd.tf", hcl.InitialPos)
 		if diags.HasErrors() {
 			t.Fatalf("%s: %v", format, diags)
+		}
+		if text := text(t, format); string(hclwrite.Format([]byte(text))) != text {
+			t.Errorf("%s: terraform fmt would change it", format)
 		}
 		n := 0
 		for _, b := range file.Body.(*hclsyntax.Body).Blocks {
