@@ -69,7 +69,7 @@ func Apps() []App {
 			Where: "the section nat of janus.jcfg, then restart Janus",
 			needs: func(s Server) error {
 				if s.APIKey != "" && s.Site == nil {
-					return errors.New("Janus asks over HTTP, and this server has no pages: set listen.https or listen.http")
+					return errors.New("no pages here, and Janus asks over HTTP: set listen.https or listen.http")
 				}
 				return nil
 			},
@@ -107,7 +107,7 @@ func Apps() []App {
 			Notes: "Whoever can open the page can read the pair. rtcd can be the PeerJS server too, and then hands out fresh credentials with OPEN.",
 			needs: func(s Server) error {
 				if s.Site == nil {
-					return errors.New("PeerJS needs a server to meet at, and this one has no pages: set listen.https or listen.http")
+					return errors.New("no pages here, and PeerJS needs a server to meet at: set listen.https or listen.http")
 				}
 				return nil
 			},

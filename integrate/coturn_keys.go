@@ -33,7 +33,6 @@ type converter struct {
 	tlsLine           int // of tls-listening-port
 	offTLS, offDTLS   int // the line, 0 if not switched off
 	secretAuth        bool
-	offUDP, offTCP    bool
 	openRelay, longer bool
 }
 

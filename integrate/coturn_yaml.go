@@ -172,15 +172,15 @@ func (t tree) list(key string, values []sourced) {
 	t.put(key, list)
 }
 
-func (v sourced) node() *yaml.Node {
-	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: v.value}
-	if v.value == "true" {
+func (s sourced) node() *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s.value}
+	if s.value == "true" {
 		n.Tag = "!!bool"
 	} else {
 		n.Style = yaml.DoubleQuotedStyle
 	}
-	if v.from != "" {
-		n.LineComment = "# " + v.from
+	if s.from != "" {
+		n.LineComment = "# " + s.from
 	}
 	return n
 }

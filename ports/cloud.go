@@ -9,22 +9,28 @@ import (
 
 // aws writes one command with all rules; a security group takes both families in one.
 func aws(b *strings.Builder, rules []Rule) {
-	type v4 struct{ CidrIp, Description string } // the names are the API's
-	type v6 struct{ CidrIpv6, Description string }
+	type v4 struct {
+		CIDR        string `json:"CidrIp"`
+		Description string
+	}
+	type v6 struct {
+		CIDR        string `json:"CidrIpv6"`
+		Description string
+	}
 	type permission struct {
-		IpProtocol       string
+		Protocol         string `json:"IpProtocol"`
 		FromPort, ToPort uint16
-		IpRanges         []v4 `json:",omitempty"`
-		Ipv6Ranges       []v6 `json:",omitempty"`
+		V4               []v4 `json:"IpRanges,omitempty"`
+		V6               []v6 `json:"Ipv6Ranges,omitempty"`
 	}
 	list := []permission{}
 	for _, r := range rules {
-		p := permission{IpProtocol: r.Protocol, FromPort: r.First, ToPort: r.Last}
+		p := permission{Protocol: r.Protocol, FromPort: r.First, ToPort: r.Last}
 		if r.IPv4 {
-			p.IpRanges = []v4{{"0.0.0.0/0", awsText(r.Purpose)}}
+			p.V4 = []v4{{"0.0.0.0/0", awsText(r.Purpose)}}
 		}
 		if r.IPv6 {
-			p.Ipv6Ranges = []v6{{"::/0", awsText(r.Purpose)}}
+			p.V6 = []v6{{"::/0", awsText(r.Purpose)}}
 		}
 		list = append(list, p)
 	}

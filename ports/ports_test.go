@@ -138,15 +138,19 @@ func TestJSONOfCloudsHoldsTheSameRules(t *testing.T) {
 
 	_, quoted, _ := strings.Cut(text(t, "aws", sample()), "'")
 	var aws []struct {
-		IpProtocol       string
+		Protocol         string `json:"IpProtocol"`
 		FromPort, ToPort uint16
-		IpRanges         []struct{ CidrIp string }
-		Ipv6Ranges       []struct{ CidrIpv6 string }
+		V4               []struct {
+			CIDR string `json:"CidrIp"`
+		} `json:"IpRanges"`
+		V6 []struct {
+			CIDR string `json:"CidrIpv6"`
+		} `json:"Ipv6Ranges"`
 	}
 	if err := json.Unmarshal([]byte(strings.TrimSuffix(quoted, "'\n")), &aws); err != nil || len(aws) != 5 {
 		t.Fatalf("%d rules, error %v", len(aws), err)
 	}
-	if r := aws[2]; r.FromPort != 5349 || len(r.IpRanges) != 0 || len(r.Ipv6Ranges) != 1 {
+	if r := aws[2]; r.FromPort != 5349 || r.Protocol != "tcp" || len(r.V4) != 0 || len(r.V6) != 1 || r.V6[0].CIDR != "::/0" {
 		t.Errorf("IPv6 alone became %+v", r)
 	}
 

@@ -25,8 +25,13 @@ func (d *doctor) examinePeers() {
 	}
 	var open []string
 	for _, p := range []struct{ addr, what string }{
-		{"169.254.169.254", "the cloud's metadata"}, {"127.0.0.1", "this machine itself"}, {"::1", "this machine itself"},
-		{"10.0.0.1", "private networks"}, {"172.16.0.1", "private networks"}, {"192.168.0.1", "private networks"}, {"fd00::1", "private networks"},
+		{"169.254.169.254", "the cloud's metadata"},
+		{"127.0.0.1", "this machine itself"},
+		{"::1", "this machine itself"},
+		{"10.0.0.1", "private networks"},
+		{"172.16.0.1", "private networks"},
+		{"192.168.0.1", "private networks"},
+		{"fd00::1", "private networks"},
 	} {
 		if reached(netip.MustParseAddr(p.addr)) && !slices.Contains(open, p.what) {
 			open = append(open, p.what)

@@ -191,7 +191,7 @@ const maxCoturnFile = 4 << 20
 
 // convertCoturn writes our configuration from a turnserver.conf.
 func convertCoturn(cmd *cobra.Command, name string) error {
-	var in io.Reader = cmd.InOrStdin()
+	in := cmd.InOrStdin()
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
