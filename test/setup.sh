@@ -34,6 +34,7 @@ ufw ufw
 firewall-offline-cmd firewalld
 lua5.4 lua5.4
 /usr/lib/python3/dist-packages/libconf.py python3-libconf
+/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc fonts-wqy-zenhei
 '
 
 missing() {
