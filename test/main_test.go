@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,24 +40,14 @@ var world struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	lab.Main(func(dir string) (int, error) { return runAll(m, dir) })
 }
 
-func runAll(m *testing.M) (code int, err error) {
+func runAll(m *testing.M, dir string) (code int, err error) {
 	if err := requireTools(); err != nil {
 		return 1, err
 	}
-	dir, err := os.MkdirTemp("", "rtcdlab-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := build(dir); err != nil {
+	if world.program, err = lab.Build("..", dir); err != nil {
 		return 1, err
 	}
 	if world.net, err = lab.New(); err != nil {
@@ -88,16 +77,6 @@ func requireTools() error {
 		missing = append(missing, errors.New("network namespaces need root"))
 	}
 	return errors.Join(missing...)
-}
-
-func build(dir string) error {
-	world.program = filepath.Join(dir, "rtcd")
-	cmd := exec.Command("go", "build", "-o", world.program, "./cmd/rtcd")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build ./cmd/rtcd: %w\n%s", err, out)
-	}
-	return nil
 }
 
 func populate(dir string) error {

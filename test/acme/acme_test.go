@@ -33,21 +33,13 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "rtcdacme-")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "rtcd")
-	build := exec.Command("go", "build", "-o", program, "./cmd/rtcd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build ./cmd/rtcd: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	lab.Main(func(dir string) (code int, err error) {
+		if program, err = lab.Build("../..", dir); err != nil {
+			return 1, err
+		}
+		os.Setenv("PEBBLE_VA_NOSLEEP", "1")
+		return m.Run(), nil
+	})
 }
 
 // server is a running rtcd that fetches its certificate.

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,25 +33,12 @@ var world struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	lab.Main(func(dir string) (int, error) { return runAll(m, dir) })
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "rtcdlab-")
-	if err != nil {
+func runAll(m *testing.M, dir string) (code int, err error) {
+	if world.program, err = lab.Build("../..", dir); err != nil {
 		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	world.program = filepath.Join(dir, "rtcd")
-	build := exec.Command("go", "build", "-o", world.program, "./cmd/rtcd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("go build ./cmd/rtcd: %w\n%s", err, out)
 	}
 	if world.net, err = lab.New(); err != nil {
 		return 1, err

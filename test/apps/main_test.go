@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -44,20 +43,10 @@ type place struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	lab.Main(func(dir string) (int, error) { return runAll(m, dir) })
 }
 
-func runAll(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "rtcdlab-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+func runAll(m *testing.M, dir string) (code int, err error) {
 	if world.net, err = lab.New(); err != nil {
 		return 1, err
 	}
@@ -98,11 +87,9 @@ func populate(dir string) (err error) {
 // startServer builds rtcd, runs it in its node and waits until it is ready. Its limits by address are lifted,
 // because here everybody comes from one, and so is the cap on a relay's bandwidth, because what it drops takes time.
 func startServer(dir string) error {
-	world.program = filepath.Join(dir, "rtcd")
-	build := exec.Command("go", "build", "-o", world.program, "./cmd/rtcd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build ./cmd/rtcd: %w\n%s", err, out)
+	var err error
+	if world.program, err = lab.Build("../..", dir); err != nil {
+		return err
 	}
 	certFile, keyFile, err := world.ca.Issue([]string{host}, world.server.IP4, world.server.IP6)
 	if err != nil {

@@ -30,15 +30,10 @@ var kit struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	lab.Main(func(dir string) (int, error) { return runAll(m, dir) })
 }
 
-func runAll(m *testing.M) (code int, err error) {
+func runAll(m *testing.M, dir string) (code int, err error) {
 	for _, tool := range []string{"unshare", "ip", "pgrep", "curl", "jq", "openssl", "node"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return 1, fmt.Errorf("%s is missing; test/setup.sh installs it", tool)
@@ -47,16 +42,8 @@ func runAll(m *testing.M) (code int, err error) {
 	if os.Getuid() != 0 {
 		return 1, errors.New("the documentation is run in namespaces, which needs root")
 	}
-	dir, err := os.MkdirTemp("", "rtcdmanual-")
-	if err != nil {
+	if kit.program, err = lab.Build(source, dir); err != nil {
 		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	kit.program = filepath.Join(dir, "rtcd")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", kit.program, "./cmd/rtcd")
-	build.Dir = source
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("%w: %s", err, out)
 	}
 	ca, err := lab.NewCA(dir)
 	if err != nil {

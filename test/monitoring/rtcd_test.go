@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"rtcd/test/lab"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,10 +81,8 @@ func startRTCD(t *testing.T) *rtcd {
 		t: t, binary: filepath.Join(dir, "rtcd"), config: filepath.Join(dir, "config.yaml"),
 		https: free(t), turn: free(t), turns: free(t), admin: free(t), env: []string{"STATE_DIRECTORY=" + dir},
 	}
-	build := exec.Command("go", "build", "-o", r.binary, "./cmd/rtcd")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if _, err := lab.Build("../..", dir); err != nil {
+		t.Fatal(err)
 	}
 	text := fmt.Sprintf(`
 domain: 127.0.0.1

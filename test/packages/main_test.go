@@ -34,23 +34,13 @@ var world struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	lab.Main(func(dir string) (int, error) { return runAll(m, dir) })
 }
 
-func runAll(m *testing.M) (code int, err error) {
+func runAll(m *testing.M, dir string) (code int, err error) {
 	if os.Getuid() != 0 {
 		return 1, errors.New("a machine of its own needs root")
 	}
-	dir, err := os.MkdirTemp("", "rtcdlab-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	world.release = filepath.Join(dir, "release")
 	if err := release("../..", world.release, "amd64"); err != nil {
 		return 1, err

@@ -1,11 +1,11 @@
 package targets
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"rtcd/test/lab"
 	"strings"
 	"testing"
 )
@@ -28,31 +28,18 @@ turn:
 `
 
 func TestMain(m *testing.M) {
-	code, err := runAll(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	lab.Main(func(dir string) (int, error) { return runAll(m, dir) })
 }
 
-func runAll(m *testing.M) (code int, err error) {
+func runAll(m *testing.M, dir string) (code int, err error) {
 	for _, tool := range []string{"unshare", "nft", "ufw", "firewall-offline-cmd", "iptables", "lua5.4", "turnserver", "node", "python3"} {
 		_, err1 := exec.LookPath(tool)
 		if _, err2 := os.Stat("/usr/sbin/" + tool); err1 != nil && err2 != nil {
 			return 1, fmt.Errorf("%s is missing; test/setup.sh installs it", tool)
 		}
 	}
-	dir, err := os.MkdirTemp("", "rtcdtargets-")
-	if err != nil {
+	if program, err = lab.Build("../..", dir); err != nil {
 		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program = filepath.Join(dir, "rtcd")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./cmd/rtcd")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("%w: %s", err, out)
 	}
 	return m.Run(), nil
 }
