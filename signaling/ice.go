@@ -34,12 +34,25 @@ type ICEServer struct {
 // same member, so that asking often costs nothing.
 const reuse = time.Minute
 
+// openings bounds how often one member gets credentials after it has given some back, by
+// leaving its last room: each time those are revoked, which is remembered for as long as they
+// would have held.
+var openings = rateLimit{1.0 / 60, 10}
+
 // purse holds the credentials last minted for one member.
 type purse struct {
 	servers *ICEServers
 	minted  time.Time
 	stale   bool // to be minted anew before it is handed out again
 	revoked int  // times
+	opened  bucket
+}
+
+// affords says whether the member may have credentials: it has some, or did not give too many
+// back lately.
+func (p *purse) affords(now time.Time) bool {
+	p.opened.refill(now, openings)
+	return p.servers != nil || p.opened.left >= 1
 }
 
 // open returns servers and the whole seconds they are still good for, minting
@@ -49,6 +62,9 @@ func (p *purse) open(now time.Time, ice ICE, peer string) (*ICEServers, int) {
 		return nil, 0
 	}
 	if p.servers == nil || p.stale || now.Sub(p.minted) >= min(reuse, p.servers.TTL/2) {
+		if p.servers == nil {
+			p.opened.take(now, openings)
+		}
 		servers := ice.Mint(p.user(peer))
 		p.servers, p.minted, p.stale = &servers, now, false
 	}
@@ -63,7 +79,7 @@ func (p *purse) close(peer string) string {
 		return ""
 	}
 	user := p.user(peer)
-	*p = purse{revoked: p.revoked + 1}
+	*p = purse{revoked: p.revoked + 1, opened: p.opened}
 	return user
 }
 

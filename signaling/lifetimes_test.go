@@ -167,6 +167,51 @@ func TestCredentialsArePushedAtHalfTime(t *testing.T) {
 	})
 }
 
+// TestCredentialsOfAMemberAreBounded: neither asking nor leaving and joining gets a member
+// credentials without end, and the wait is a minute.
+func TestCredentialsOfAMemberAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ice := &mint{ttl: time.Hour}
+		w := newPipeWorld(t, Options{ICE: ice})
+		c, _ := w.enter("c", `{"type":"hello"}`)
+		frames := c.listen()
+		ask := func(message string) map[string]any {
+			t.Helper()
+			c.say("%s", message)
+			return <-frames
+		}
+		join, leave := `{"type":"join","room":"r"}`, `{"type":"leave","room":"r","id":1}`
+		for i := range 10 {
+			if f := ask(join); f["ice"] == nil {
+				t.Fatalf("join %d: %v", i+1, f)
+			}
+			ask(leave)
+		}
+		if f := ask(join); f["type"] != TypeError || f["code"] != CodeRate {
+			t.Fatalf("the eleventh: %v", f)
+		}
+		if f := ask(`{"type":"ice"}`); f["code"] != CodeForbidden {
+			t.Fatalf("credentials of who is in no room: %v", f)
+		}
+		time.Sleep(time.Minute)
+		if f := ask(join); f["ice"] == nil {
+			t.Fatalf("after a minute: %v", f)
+		}
+		if f := ask(`{"type":"join","room":"s"}`); f["type"] != TypeJoined {
+			t.Fatalf("a second room needs no others: %v", f)
+		}
+		for range 60 {
+			if f := ask(`{"type":"ice"}`); f["type"] != TypeICE {
+				t.Fatalf("%v", f)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if minted, revoked := ice.counts(); minted > 11+10 || revoked != 10 {
+			t.Fatalf("minted %d times, revoked %d: want 11 for joins, 10 in 10 min of asking", minted, revoked)
+		}
+	})
+}
+
 func TestPushedCredentialsWaitForTheAbsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ice := &mint{ttl: 40 * time.Second}

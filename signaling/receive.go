@@ -57,6 +57,9 @@ func (s *Session) take(now time.Time, m *Message) (others int) {
 	default:
 		joined := ""
 		s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+			if m.Type == TypeJoin && !s.purse.affords(now) {
+				return append(out, Delivery{To: s.member, Event: errorEvent(m, refuse(CodeRate, "left and joined too often: once a minute from now on"))})
+			}
 			before := len(out)
 			out = t.Apply(now, s.member, m, out)
 			for _, d := range out[before:] {

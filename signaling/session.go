@@ -94,6 +94,7 @@ func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Ses
 		rate:       l.messages().full(),
 		bytes:      l.bytes().full(),
 		mercy:      l.mercy().full(),
+		purse:      purse{opened: openings.full()},
 		ping:       now.Add(h.o.PingEvery),
 		generation: 1,
 	}
