@@ -102,6 +102,7 @@ type TurnLimits struct {
 	PacketsPerAllocation   Count      `yaml:"packets_per_allocation" jsonschema_description:"Packets per second of one allocation, in each direction."`
 	Permissions            Count      `yaml:"permissions" jsonschema_description:"Permissions of one allocation."`
 	Channels               Count      `yaml:"channels" jsonschema_description:"Channels of one allocation."`
+	NewPeersPerAllocation  Rate       `yaml:"new_peers_per_allocation" jsonschema_description:"Peers of one allocation that it had no permission for; 64 pass at once."`
 	UnauthenticatedPerIP   Rate       `yaml:"unauthenticated_per_ip" jsonschema_description:"Error answers over UDP to requests without a valid password, per address."`
 	FailedLoginsPerIP      Rate       `yaml:"failed_logins_per_ip" jsonschema_description:"Answers to wrong passwords, per address."`
 	ConnectionsPerIP       Count      `yaml:"connections_per_ip" reload:"restart" jsonschema_description:"TCP, TLS and DTLS connections of one address."`
@@ -216,9 +217,10 @@ func Default() Config {
 				AllocationsPerUser: 16, AllocationsPerIP: 64,
 				BandwidthPerAllocation: 20_000_000,
 				Permissions:            128, Channels: 64,
-				UnauthenticatedPerIP: Rate{10, time.Second},
-				FailedLoginsPerIP:    Rate{10, 10 * time.Second},
-				ConnectionsPerIP:     32,
+				NewPeersPerAllocation: Rate{5, time.Second},
+				UnauthenticatedPerIP:  Rate{10, time.Second},
+				FailedLoginsPerIP:     Rate{10, 10 * time.Second},
+				ConnectionsPerIP:      32,
 			},
 		},
 		Signaling: Signaling{

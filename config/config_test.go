@@ -157,7 +157,7 @@ turn:
   urls: ["stun:turn.example.com", "turns:[2001:db8::6]:443?transport=tcp"]
   credential_ttl: 7d
   peers: {allow: 10.1.2.3, deny: [recommended, 198.51.100.0/24]}
-  limits: {bandwidth_per_allocation: 500kbit, unauthenticated_per_ip: 0, failed_logins_per_ip: 600/m, channels: 0, users: {frigate: {allocations: 200, bandwidth: 1Mbit}}}
+  limits: {bandwidth_per_allocation: 500kbit, unauthenticated_per_ip: 0, failed_logins_per_ip: 600/m, channels: 0, new_peers_per_allocation: 30/m, users: {frigate: {allocations: 200, bandwidth: 1Mbit}}}
 signaling: {auth: none, public: true, origins: "*", limits: {message_bytes: 65536, messages: 10/10s}}
 drain: {timeout: 1h30m}
 `
@@ -180,6 +180,7 @@ func TestValues(t *testing.T) {
 	want.Turn.Peers = Peers{Allow: List[PeerRule]{"10.1.2.3/32"}, Deny: List[PeerRule]{"recommended", "198.51.100.0/24"}}
 	want.Turn.Limits.BandwidthPerAllocation = 500_000
 	want.Turn.Limits.UnauthenticatedPerIP = Rate{}
+	want.Turn.Limits.NewPeersPerAllocation = Rate{30, time.Minute}
 	want.Turn.Limits.FailedLoginsPerIP = Rate{600, time.Minute}
 	want.Turn.Limits.Channels = 0
 	want.Signaling.Auth, want.Signaling.Public = AuthNone, true

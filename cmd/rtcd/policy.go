@@ -29,6 +29,7 @@ func policyOf(c *config.Loaded, addrs []external) relay.Policy {
 			Channels:           orNone(int(l.Channels)),
 			Bandwidth:          orNone(int64(l.BandwidthPerAllocation)),
 			Packets:            orNone(int64(l.PacketsPerAllocation)),
+			NewPeers:           rate(l.NewPeersPerAllocation),
 			Unauthenticated:    rate(l.UnauthenticatedPerIP),
 			FailedLogins:       rate(l.FailedLoginsPerIP),
 		},

@@ -32,8 +32,9 @@ type allocation struct {
 
 	// Guarded by the Table's lock of the client.
 	closed bool
-	txID   [12]byte // of the Allocate that made it
-	more   *grant   // what its answer told besides; nil for most
+	met    time.Duration // Now.Mono at which its bucket of new peers is full again (GCRA)
+	txID   [12]byte      // of the Allocate that made it
+	more   *grant        // what its answer told besides; nil for most
 
 	deadline  time.Duration // guarded by lifetimes.mu
 	heapIndex int           // guarded by lifetimes.mu; −1 outside the heap
@@ -256,6 +257,25 @@ func takeFrom(bucket *atomic.Int64, now, cost time.Duration) bool {
 			return true
 		}
 	}
+}
+
+// peersAtOnce is how many new peers an allocation may have before Limits.NewPeers holds: all
+// candidates of many calls that are set up together.
+const peersAtOnce = 64
+
+// meets takes so many new peers from the allocation's bucket, all or none. The Table's lock
+// of the client is held.
+func (a *allocation) meets(now Now, peers int, rate Rate) bool {
+	if peers == 0 || rate.N < 0 {
+		return true
+	}
+	each := rate.Per / time.Duration(max(rate.N, 1))
+	full := max(a.met, now.Mono) + each*time.Duration(peers)
+	if full-now.Mono > each*peersAtOnce {
+		return false
+	}
+	a.met = full
+	return true
 }
 
 // appendChannelHeader writes the four bytes before channel data (RFC 8656 section 12.4).

@@ -81,11 +81,16 @@ func (t *Table) handleCreatePermission(r *request, a *allocation) {
 		return
 	}
 	v := a.view.Load().pruned(r.now)
+	known := len(v.permissions)
 	for _, addr := range peers {
 		if v, _ = v.permit(r.now, addr); full(len(v.permissions)-1, r.policy.Limits.Permissions) {
 			t.refuse(r, 508)
 			return
 		}
+	}
+	if !a.meets(r.now, len(v.permissions)-known, r.policy.Limits.NewPeers) {
+		t.refuseNewPeer(r)
+		return
 	}
 	for _, addr := range peers {
 		t.renew(r.now, v.permission(addr))
@@ -93,6 +98,12 @@ func (t *Table) handleCreatePermission(r *request, a *allocation) {
 	}
 	a.view.Store(v)
 	r.answer(r.begin(stun.ClassSuccessResponse), 0)
+}
+
+// refuseNewPeer answers a request for more new peers than the allocation's rate admits.
+func (t *Table) refuseNewPeer(r *request) {
+	r.batch.Counts.came(DeniedPace)
+	t.refuse(r, 508)
 }
 
 // permit returns a view that has an entry for addr; a new one is not live yet.
@@ -167,6 +178,7 @@ func (t *Table) handleChannelBind(r *request, a *allocation) {
 		t.refuse(r, 400)
 		return
 	}
+	known := len(v.permissions)
 	v, perm := v.permit(r.now, peer.Addr())
 	if c == nil {
 		c = &channel{number: number, peer: peer, perm: perm}
@@ -175,6 +187,10 @@ func (t *Table) handleChannelBind(r *request, a *allocation) {
 	l := r.policy.Limits
 	if full(len(v.permissions)-1, l.Permissions) || full(len(v.byNumber)-1, l.Channels) {
 		t.refuse(r, 508)
+		return
+	}
+	if !a.meets(r.now, len(v.permissions)-known, l.NewPeers) {
+		t.refuseNewPeer(r)
 		return
 	}
 	t.renew(r.now, perm)

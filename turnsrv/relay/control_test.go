@@ -730,6 +730,62 @@ func TestCapsOnPermissionsAndChannels(t *testing.T) {
 	c.permit(ip(4)).want(0) // the others have expired
 }
 
+// Who scans by way of permissions is slowed down; who sets up many calls at once is not.
+func TestNewPeersOfAnAllocationArePaced(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		rate      Rate
+		atOnce    int           // new peers until the first refusal
+		each      time.Duration // that one more takes
+		unlimited bool
+	}{
+		{name: "by default", atOnce: 64, each: time.Second / 5},
+		{name: "two a minute", rate: Rate{2, time.Minute}, atOnce: 64, each: 30 * time.Second},
+		{name: "unlimited", rate: Rate{N: -1}, unlimited: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, func(o *Options) {
+				o.Policy.Limits.NewPeers, o.Policy.Limits.Permissions, o.Policy.Limits.Channels = test.rate, -1, -1
+			})
+			c, other := w.caller("alice", "11.22.33.101:1000"), w.caller("alice", "11.22.33.101:1001")
+			c.mustAllocate()
+			other.mustAllocate()
+			n := 0
+			next := func() netip.AddrPort {
+				n++
+				return netip.AddrPortFrom(netip.AddrFrom4([4]byte{11, 22, 44 + byte(n>>8), byte(n)}), 9)
+			}
+			if test.unlimited {
+				for range 1000 {
+					c.permit(next()).want(0)
+				}
+				return
+			}
+			first := next()
+			c.permit(first).want(0)
+			for range test.atOnce/2 - 1 {
+				c.permit(next()).want(0)
+				c.permit(first).want(0) // a refresh takes none
+			}
+			for i := range test.atOnce / 2 {
+				c.bind(0x4000+uint16(i), next()).want(0)
+			}
+			c.permit(next()).want(508)
+			c.bind(0x5000, next()).want(508)
+			c.permit(first).want(0)
+			c.permit(first, next()).want(508) // all or none
+			other.permit(next()).want(0)      // each allocation has its own
+			w.pass(test.each)
+			c.permit(next(), next()).want(508)
+			c.permit(next()).want(0)
+			c.permit(next()).want(508)
+			if n := w.outcome("permission_denied", "pace"); n != 5 {
+				t.Errorf("%d refusals are counted, want 5", n)
+			}
+		})
+	}
+}
+
 func TestSourceThatIsARelayedAddressIsNotAnswered(t *testing.T) {
 	w := newWorld(t)
 	a := w.caller("alice", "11.22.33.101:1000")

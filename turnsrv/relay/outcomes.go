@@ -26,6 +26,7 @@ const (
 	DeniedListener  // one of our own listeners
 	DeniedRelayOnly // the credential reaches relayed addresses of ours only
 	DeniedMapped    // an IPv4-mapped address, which is not one on the wire
+	DeniedPace      // more new peers than turn.limits.new_peers_per_allocation
 
 	byTransport // one per transport from here
 	numOutcomes = byTransport + Outcome(numTransports)
@@ -50,6 +51,7 @@ var outcomeMetrics = [numOutcomes]Metric{
 	DeniedListener:  outcomeMetric("permission_denied", "rule", "own_listener"),
 	DeniedRelayOnly: outcomeMetric("permission_denied", "rule", "relay_only"),
 	DeniedMapped:    outcomeMetric("permission_denied", "rule", "mapped"),
+	DeniedPace:      outcomeMetric("permission_denied", "rule", "pace"),
 
 	byTransport + Outcome(UDP):  outcomeMetric(Bindings, "transport", UDP.String()),
 	byTransport + Outcome(TCP):  outcomeMetric(Bindings, "transport", TCP.String()),

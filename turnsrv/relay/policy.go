@@ -46,6 +46,8 @@ type Limits struct {
 	Permissions        int // per allocation, default 128
 	Channels           int // per allocation, default 64
 
+	NewPeers Rate // permissions of one allocation for addresses that have none, default 5/s after 64 at once
+
 	Bandwidth int64 // bit/s of application data per allocation and direction, default 20,000,000
 	Packets   int64 // packets/s per allocation and direction, default unlimited
 
@@ -102,6 +104,7 @@ func (p Policy) withDefaults() Policy {
 	setDefault(&l.Allocations, -1)
 	setDefault(&l.Permissions, 128)
 	setDefault(&l.Channels, 64)
+	setDefault(&l.NewPeers, Rate{5, time.Second})
 	setDefault(&l.Bandwidth, 20_000_000)
 	setDefault(&l.Packets, -1)
 	setDefault(&l.Unauthenticated, Rate{10, time.Second})
