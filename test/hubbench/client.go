@@ -59,7 +59,7 @@ func dial(p *process, room string) (*client, error) {
 	}
 	c := &client{conn: conn, r: bufio.NewReaderSize(conn, 4096)}
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if err := c.upgrade(p); err == nil {
+	if err = c.upgrade(p); err == nil {
 		c.peer, err = p.server.speaks.enter(c, room)
 	}
 	if c.peer == "" {
