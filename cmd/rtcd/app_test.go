@@ -413,11 +413,11 @@ func TestICEURLs(t *testing.T) {
 		"": "stun:203.0.113.5:3478 stun:[2001:db8::5]:3478 | turn:203.0.113.5:3478?transport=udp turn:203.0.113.5:3478?transport=tcp " +
 			"turn:[2001:db8::5]:3478?transport=udp turn:[2001:db8::5]:3478?transport=tcp",
 		"domain: a.example\n" + files: "stun:a.example:3478 | turns:a.example:5349?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp",
-		// One of each transport, on the web's port where it can be.
+		// One of each transport, TLS on the web's port where it can be; UDP there too.
 		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':443', turns: ':5349'}": "stun:a.example:3478 | " +
-			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp turn:a.example:3478?transport=tcp",
+			"turns:a.example:443?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp turn:a.example:443?transport=udp",
 		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':443', turns: '', turn: [':3478', ':53']}": "stun:a.example:3478 stun:a.example:53 | " +
-			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp turn:a.example:3478?transport=tcp turn:a.example:53?transport=udp turn:a.example:53?transport=tcp",
+			"turns:a.example:443?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp turn:a.example:53?transport=udp turn:a.example:53?transport=tcp turn:a.example:443?transport=udp",
 		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':443', http: ':80', turn: '', turns: ''}": "stun:a.example:443 | " +
 			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp",
 		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: ':8443', turns: ':5349'}": "stun:a.example:3478 | " +
@@ -428,7 +428,7 @@ func TestICEURLs(t *testing.T) {
 		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: '192.0.2.1:443', turn: '192.0.2.2:3478', turns: '192.0.2.2:5349'}": "stun:a.example:3478 | " +
 			"turns:a.example:5349?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp",
 		"domain: a.example\ntls: {cert_file: a, key_file: b}\nlisten: {https: '192.0.2.2:443', turn: '192.0.2.2:3478', turns: '192.0.2.2:5349'}": "stun:a.example:3478 | " +
-			"turns:a.example:443?transport=tcp turn:a.example:443?transport=udp turn:a.example:3478?transport=tcp",
+			"turns:a.example:443?transport=tcp turn:a.example:3478?transport=udp turn:a.example:3478?transport=tcp turn:a.example:443?transport=udp",
 		"domain: a.example\nlisten: {http: ':8080', turn: ''}":                                      " | turn:a.example:8080?transport=tcp",
 		"domain: a.example\nlisten: {turns: ':5349', turn: '', http: ''}\ntls: {mode: self-signed}": " | ",
 		"domain: 2001:db8::7\nlisten: {turn: [':3478', '127.0.0.1:3478', ':53'], turns: ''}": "stun:[2001:db8::7]:3478 stun:[2001:db8::7]:53 | " +

@@ -142,26 +142,31 @@ func onlyIf(is bool, port uint16) uint16 {
 // webPort is the port that networks let through when they let through anything.
 const webPort = 443
 
-// ports returns those to name for each transport. With a port of each transport beside a STUN
-// URL there are four; from five on browsers complain that it takes long to try them all. So
-// https's port, where it is the web's, stands in for the first of the same transport; any other
-// only where there is none. A client that reaches TLS has no need for plain TCP on http's.
+// ports returns those to name for each transport. Browsers complain from five URLs on that it
+// takes long to try them all, so what adds no way is left out: https's port, where it is the
+// web's, stands in for the first of TLS, and where it is not, only for one that is not there; and
+// a client that reaches TLS has no need for plain TCP on http's. Over UDP the web's port comes
+// beside the usual one: there are networks that block the one, and networks that block the other.
 func (e endpoints) ports() (tls, udp, tcp []uint16) {
-	instead := func(list []uint16) []uint16 {
-		if e.https == webPort && len(list) > 0 {
-			return append([]uint16{webPort}, slices.DeleteFunc(slices.Clone(list[1:]), func(p uint16) bool { return p == webPort })...)
-		}
-		if e.https != 0 && len(list) == 0 {
-			return []uint16{e.https}
-		}
-		return list
+	others := func(list []uint16) []uint16 {
+		return slices.DeleteFunc(slices.Clone(list), func(p uint16) bool { return p == webPort })
 	}
 	if e.trusted {
-		tls = instead(e.turns)
+		switch {
+		case e.https == webPort && len(e.turns) > 0:
+			tls = append([]uint16{webPort}, others(e.turns[1:])...)
+		case e.https != 0 && len(e.turns) == 0:
+			tls = []uint16{e.https}
+		default:
+			tls = e.turns
+		}
 	}
 	udp, tcp = e.turn, e.turn
-	if !e.paired || len(e.turn) == 0 {
-		udp = instead(e.turn)
+	switch {
+	case e.https == webPort && len(e.turn) > 0 && !e.paired:
+		udp = append(others(e.turn), webPort)
+	case e.https != 0 && len(e.turn) == 0:
+		udp = []uint16{e.https}
 	}
 	if len(tcp) == 0 && len(tls) == 0 && e.http != 0 {
 		tcp = []uint16{e.http}

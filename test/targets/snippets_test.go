@@ -22,10 +22,11 @@ var (
 		"turns:rtc.example.com:443?transport=tcp",
 		"turn:rtc.example.com:3478?transport=udp", "turn:rtc.example.com:3478?transport=tcp",
 	}
-	// Browsers need not have UDP and TCP on one port.
+	// Browsers are told of UDP on the web's port too.
 	browserURLs = []string{
-		"turns:rtc.example.com:443?transport=tcp", "turn:rtc.example.com:443?transport=udp",
-		"turn:rtc.example.com:3478?transport=tcp",
+		"turns:rtc.example.com:443?transport=tcp",
+		"turn:rtc.example.com:3478?transport=udp", "turn:rtc.example.com:3478?transport=tcp",
+		"turn:rtc.example.com:443?transport=udp",
 	}
 )
 
