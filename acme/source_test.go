@@ -87,8 +87,11 @@ func TestRemedyNamesThePorts(t *testing.T) {
 
 func TestProfile(t *testing.T) {
 	for _, c := range []struct{ name, profile, want string }{
-		{"rtc.example.com", "", ""}, {"203.0.113.5", "", "shortlived"}, {"2001:db8::7", "", "shortlived"},
-		{"203.0.113.5", "tls", "tls"}, {"rtc.example.com", "tls", "tls"},
+		{"rtc.example.com", "", ""},
+		{"203.0.113.5", "", "shortlived"},
+		{"2001:db8::7", "", "shortlived"},
+		{"203.0.113.5", "tls", "tls"},
+		{"rtc.example.com", "tls", "tls"},
 	} {
 		if got := (Options{Name: c.name, Profile: c.profile}).profile(); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

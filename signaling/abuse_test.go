@@ -46,8 +46,8 @@ func TestGuessersWait(t *testing.T) {
 			guess("2001:db8::1", `{"type":"hello","token":"bad"}`, 0)
 			guess("2001:db8::ffff:2", `{"type":"hello","token":"good","room":"not mine"}`, 0) // the same /64
 		}
-		for _, seconds := range []time.Duration{1, 2, 4, 8, 16, 25, 25} {
-			guess("2001:db8::3", `{"type":"hello","token":"bad"}`, seconds*time.Second)
+		for _, seconds := range []int{1, 2, 4, 8, 16, 25, 25} {
+			guess("2001:db8::3", `{"type":"hello","token":"bad"}`, time.Duration(seconds)*time.Second)
 			guess("2001:db8:0:1::3", `{"type":"hello","token":"bad"}`, 0)
 		}
 		waits := w.open("waits", at("2001:db8::1"))

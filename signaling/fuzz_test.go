@@ -11,10 +11,21 @@ import (
 // or a name under its suffix; "null" and what is no origin are nobody.
 func FuzzOrigin(f *testing.F) {
 	for _, s := range [][2]string{
-		{"https://a.example", "a.example"}, {"https://a.example.", "a.example:443"}, {"http://a.example:8080", "a.example:8080"},
-		{"null", "a.example"}, {"https://x.app.example.com", "a.example"}, {"https://app.example.com", "a"}, {"https://evilapp.example.com", "a"},
-		{"https://a.example/x", "a.example"}, {"https://u@a.example", "a.example"}, {"https://[::1]:8443", "[::1]:8443"}, {"HTTPS://A.EXAMPLE", "a.example"},
-		{"https://a.example#x.app.example.com", "b"}, {"https://b\\.app.example.com", "b"}, {"https://b%2eapp.example.com", "b"}, {"//a.example", "a.example"},
+		{"https://a.example", "a.example"},
+		{"https://a.example.", "a.example:443"},
+		{"http://a.example:8080", "a.example:8080"},
+		{"null", "a.example"},
+		{"https://x.app.example.com", "a.example"},
+		{"https://app.example.com", "a"},
+		{"https://evilapp.example.com", "a"},
+		{"https://a.example/x", "a.example"},
+		{"https://u@a.example", "a.example"},
+		{"https://[::1]:8443", "[::1]:8443"},
+		{"HTTPS://A.EXAMPLE", "a.example"},
+		{"https://a.example#x.app.example.com", "b"},
+		{"https://b\\.app.example.com", "b"},
+		{"https://b%2eapp.example.com", "b"},
+		{"//a.example", "a.example"},
 	} {
 		f.Add(s[0], s[1])
 	}

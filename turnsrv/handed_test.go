@@ -2,6 +2,7 @@ package turnsrv
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -156,7 +157,7 @@ func TestHandedAfterTheEnd(t *testing.T) {
 		s.shutdown()
 		in, out := net.Pipe()
 		s.Take(Handed{Conn: in})
-		if _, err := out.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := out.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("%v", err)
 		}
 		s.Close()

@@ -155,10 +155,12 @@ func TestWebSocket(t *testing.T) {
 		serve  http.HandlerFunc
 		alive  bool
 	}{
-		"a hub":               {false, upgrade(true), true},
-		"a hub with TLS":      {true, upgrade(true), true},
-		"a full hub":          {false, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "full", http.StatusServiceUnavailable) }, true},
-		"a redirect":          {false, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://rtc.example.com/", 308) }, true},
+		"a hub":          {false, upgrade(true), true},
+		"a hub with TLS": {true, upgrade(true), true},
+		"a full hub":     {false, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "full", http.StatusServiceUnavailable) }, true},
+		"a redirect": {false, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://rtc.example.com/", http.StatusPermanentRedirect)
+		}, true},
 		"a wedged reader":     {false, upgrade(false), false},
 		"a wedged web server": {false, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, false},
 	} {

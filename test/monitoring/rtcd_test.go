@@ -12,11 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"rtcd/test/lab"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"rtcd/test/lab"
 
 	"github.com/gorilla/websocket"
 )

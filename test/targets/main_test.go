@@ -5,9 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"rtcd/test/lab"
 	"strings"
 	"testing"
+
+	"rtcd/test/lab"
 )
 
 // program is the built rtcd.

@@ -66,8 +66,10 @@ func TestTraces(t *testing.T) {
 			c.permit(peerA, peerB).want(0)
 			c.bind(0x4000, peerA).want(0)
 		}, []string{"permitted named 11.22.44.1:0", "permitted named 11.22.44.2:0", "permitted named 11.22.44.1:5000"}},
-		{"wrong password", nil, func(w *world, c *caller) { c.password = "wrong"; c.allocate().want(401) },
-			[]string{"refused named allocate 401 bad_password"}},
+		{
+			"wrong password", nil, func(w *world, c *caller) { c.password = "wrong"; c.allocate().want(401) },
+			[]string{"refused named allocate 401 bad_password"},
+		},
 		{"another realm", nil, func(w *world, c *caller) {
 			c.exchangeChallenge()
 			c.realm = "elsewhere"
@@ -81,8 +83,10 @@ func TestTraces(t *testing.T) {
 			c.username, c.password = "1700000000:"+checker, "wrong"
 			c.allocate().want(401)
 		}, []string{"refused named allocate 401 bad_password"}},
-		{"revoked", nil, func(w *world, c *caller) { c.username = "1800003601:" + checker; c.allocate().want(401) },
-			[]string{"refused named allocate 401 revoked"}},
+		{
+			"revoked", nil, func(w *world, c *caller) { c.username = "1800003601:" + checker; c.allocate().want(401) },
+			[]string{"refused named allocate 401 revoked"},
+		},
 		{"stale nonce", nil, func(w *world, c *caller) {
 			c.mustAllocate()
 			w.pass(11 * time.Minute / 2)
@@ -115,8 +119,10 @@ func TestTraces(t *testing.T) {
 			w.fail = func(*Socket) error { return errors.New("no descriptors") }
 			c.allocate().want(508)
 		}, []string{"refused named allocate 508 ports"}},
-		{"the server drains", func(o *Options) { o.Policy.Draining = true }, func(w *world, c *caller) { c.allocate().want(508) },
-			[]string{"refused named allocate 508 draining"}},
+		{
+			"the server drains", func(o *Options) { o.Policy.Draining = true }, func(w *world, c *caller) { c.allocate().want(508) },
+			[]string{"refused named allocate 508 draining"},
+		},
 		{"no such family", func(o *Options) { o.Policy.Relays = o.Policy.Relays[:1] }, func(w *world, c *caller) {
 			c.allocate(raw(stun.AttrRequestedAddressFamily, 2, 0, 0, 0)).want(440)
 		}, []string{"refused named allocate 440"}},
