@@ -2,6 +2,7 @@ package targets
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,4 +176,66 @@ case "$*" in *"--rules-file -"*) cat ;; esac
 	if got := run("azure"); strings.Count(got, "<--priority>") != 6 {
 		t.Errorf("azure: each protocol and family wants a rule:\n%s", got)
 	}
+}
+
+// flood is run beside the sample firewall: a client that is known, a thousand new ones of the
+// same address, the known one again; then a packet to an inner network.
+const flood = `python3 - <<'END'
+import socket
+def udp():
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server, known = udp(), udp()
+server.bind(("127.0.0.1", 3478))
+server.setblocking(False)
+def arrives(client):
+    client.sendto(b"x", ("127.0.0.1", 3478))
+    try:
+        return server.recvfrom(10)[1]
+    except BlockingIOError:
+        return None
+server.sendto(b"answer", arrives(known))
+strangers = [udp() for _ in range(1000)]
+print("new ones of", len(strangers), "that arrive:", sum(arrives(s) is not None for s in strangers))
+print("the known one arrives:", arrives(known) is not None)
+try:
+    udp().sendto(b"x", ("10.1.2.3", 9))
+    print("the inner network is reached")
+except PermissionError:
+    print("the inner network is refused")
+END
+`
+
+// TestSampleFirewall: nft takes deploy/nftables.example.conf, twice too; a flood of new sources is
+// cut, who is in a session is not, and nothing leaves for an inner network.
+func TestSampleFirewall(t *testing.T) {
+	sample, err := os.ReadFile("../../deploy/nftables.example.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const user = `meta skuid != "rtcd"` // whom this machine does not have
+	if strings.Count(string(sample), user) != 1 {
+		t.Fatalf("the sample does not have %s once", user)
+	}
+	file := filepath.Join(t.TempDir(), "nftables.conf")
+	text := strings.Replace(string(sample), user, `meta skuid != "root"`, 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := shell(t, "nft -c -f "+file+"; nft -f "+file+"; nft -f "+file+`
+ip link set lo up
+ip link add inner type veth peer name far
+ip addr add 10.1.2.1/24 dev inner
+ip link set inner up
+ip link set far up
+ulimit -n 2048
+`+flood+"nft list table inet rtcd")
+	var arrived int
+	_, line, _ := strings.Cut(got, "new ones of 1000 that arrive: ")
+	if _, err := fmt.Sscan(line, &arrived); err != nil {
+		t.Fatalf("%v\n%s", err, got)
+	}
+	if arrived < 190 || arrived > 900 {
+		t.Errorf("%d new ones arrive, want the burst of 200 and what time adds", arrived)
+	}
+	wantLines(t, got, "the known one arrives: True", "the inner network is refused", fmt.Sprintf("counter packets %d", 1000-arrived), "192.168.0.0/16, 224.0.0.0/4 } counter packets 1 ")
 }
