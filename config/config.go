@@ -111,16 +111,17 @@ type TurnLimits struct {
 
 // Signaling is the hub.
 type Signaling struct {
-	Auth            Auth            `yaml:"auth" reload:"restart" jsonschema_description:"token = members need a join token, none = everybody may join."`
-	Public          bool            `yaml:"public" jsonschema_description:"With auth none: hand out credentials that reach any peer, not only this relay itself."`
-	TokenSecrets    List[string]    `yaml:"token_secrets" secret:"true" jsonschema_description:"Secrets of join tokens: the first signs, all verify."`
-	TokenSecretFile string          `yaml:"token_secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
-	Origins         List[Origin]    `yaml:"origins" jsonschema_description:"Web origins whose pages may connect: self, * or https://host."`
-	MaxMembers      Count           `yaml:"max_members" jsonschema_description:"Members of one room; 0 = unlimited."`
-	Limits          SignalingLimits `yaml:"limits" reload:"restart" jsonschema_description:"Bounds of one member; 0 = unlimited."`
-	JWKS            JWKS            `yaml:"jwks" jsonschema_description:"Join tokens of another issuer, signed with ES256, EdDSA or RS256; their claims are room, name, sub, perms and exp."`
-	Webhook         JoinHook        `yaml:"webhook" jsonschema_description:"Ask an endpoint of yours what a token is worth that nobody here has signed."`
-	Dialects        Dialects        `yaml:"dialects" reload:"restart" jsonschema_description:"The protocols of other systems, which their own clients speak here."`
+	Auth                Auth            `yaml:"auth" reload:"restart" jsonschema_description:"token = members need a join token, none = everybody may join."`
+	Public              bool            `yaml:"public" jsonschema_description:"With auth none: hand out credentials that reach any peer, not only this relay itself."`
+	TokenSecrets        List[string]    `yaml:"token_secrets" secret:"true" jsonschema_description:"Secrets of join tokens: the first signs, all verify."`
+	TokenSecretFile     string          `yaml:"token_secret_file" jsonschema_description:"File with those secrets, one per line. Without either, one is generated in the state directory."`
+	Origins             List[Origin]    `yaml:"origins" jsonschema_description:"Web origins whose pages may connect: self, * or https://host."`
+	MaxMembers          Count           `yaml:"max_members" jsonschema_description:"Members of one room; 0 = unlimited."`
+	StripHostCandidates bool            `yaml:"strip_host_candidates" jsonschema_description:"Keep private addresses in the ICE candidates and descriptions of native clients back; clients of one network then need the relay, or mDNS names as browsers use."`
+	Limits              SignalingLimits `yaml:"limits" reload:"restart" jsonschema_description:"Bounds of one member; 0 = unlimited."`
+	JWKS                JWKS            `yaml:"jwks" jsonschema_description:"Join tokens of another issuer, signed with ES256, EdDSA or RS256; their claims are room, name, sub, perms and exp."`
+	Webhook             JoinHook        `yaml:"webhook" jsonschema_description:"Ask an endpoint of yours what a token is worth that nobody here has signed."`
+	Dialects            Dialects        `yaml:"dialects" reload:"restart" jsonschema_description:"The protocols of other systems, which their own clients speak here."`
 }
 
 // JWKS says whose join tokens are good besides our own.

@@ -158,7 +158,7 @@ turn:
   credential_ttl: 7d
   peers: {allow: 10.1.2.3, deny: [recommended, 198.51.100.0/24]}
   limits: {bandwidth_per_allocation: 500kbit, unauthenticated_per_ip: 0, failed_logins_per_ip: 600/m, channels: 0, new_peers_per_allocation: 30/m, users: {frigate: {allocations: 200, bandwidth: 1Mbit}}}
-signaling: {auth: none, public: true, origins: "*", limits: {message_bytes: 65536, messages: 10/10s}}
+signaling: {auth: none, public: true, origins: "*", strip_host_candidates: true, limits: {message_bytes: 65536, messages: 10/10s}}
 drain: {timeout: 1h30m}
 `
 
@@ -184,6 +184,7 @@ func TestValues(t *testing.T) {
 	want.Turn.Limits.FailedLoginsPerIP = Rate{600, time.Minute}
 	want.Turn.Limits.Channels = 0
 	want.Signaling.Auth, want.Signaling.Public = AuthNone, true
+	want.Signaling.StripHostCandidates = true
 	want.Signaling.Origins = List[Origin]{"*"}
 	want.Signaling.Limits.MessageBytes = 65536
 	want.Signaling.Limits.Messages = Rate{10, 10 * time.Second}

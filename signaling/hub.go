@@ -37,8 +37,9 @@ type Hub struct {
 	lot     lot
 	going   chan struct{} // closed when the hub drains
 
-	origins atomic.Pointer[[]string] // see SetOrigins
-	members atomic.Int64             // see SetMembers
+	origins    atomic.Pointer[[]string] // see SetOrigins
+	members    atomic.Int64             // see SetMembers
+	stripHosts atomic.Bool              // see SetStripHostCandidates
 
 	mu       sync.Mutex // guards the following
 	draining bool
@@ -69,6 +70,7 @@ func New(o Options) (*Hub, error) {
 	}
 	h.SetOrigins(o.Origins)
 	h.SetMembers(o.Limits.Members)
+	h.SetStripHostCandidates(o.StripHostCandidates)
 	return h, nil
 }
 

@@ -26,6 +26,10 @@ func (h *Hub) SetMembers(n int) {
 	}
 }
 
+// SetStripHostCandidates replaces Options.StripHostCandidates for the signals that come from
+// now on.
+func (h *Hub) SetStripHostCandidates(strip bool) { h.stripHosts.Store(strip) }
+
 // limits are Options.Limits as they are now.
 func (h *Hub) limits() Limits {
 	l := h.o.Limits

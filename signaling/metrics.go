@@ -21,6 +21,7 @@ type metrics struct {
 	delivery prometheus.Histogram
 	resumed  prometheus.Counter
 	minted   prometheus.Counter
+	stripped prometheus.Counter
 	revoked  prometheus.Counter
 	panics   prometheus.Counter
 
@@ -55,10 +56,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help:    "Of each write, from the reading of the oldest message in it to the end of the write; the time that a member was away counts.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 2.5, 30},
 		}),
-		resumed: counter("sessions_resumed_total", "Sessions taken up again."),
-		minted:  counter("credentials_minted_total", "Credentials minted for members."),
-		revoked: counter("credentials_revoked_total", "Members whose credentials were revoked."),
-		panics:  counter("panics_total", "Panics caught in a session's goroutine."),
+		resumed:  counter("sessions_resumed_total", "Sessions taken up again."),
+		stripped: counter("candidates_stripped_total", "Host candidates kept back by strip_host_candidates."),
+		minted:   counter("credentials_minted_total", "Credentials minted for members."),
+		revoked:  counter("credentials_revoked_total", "Members whose credentials were revoked."),
+		panics:   counter("panics_total", "Panics caught in a session's goroutine."),
 	}
 	m.sessionsOf("").Set(0)
 	messages := prometheus.NewCounterVec(prometheus.CounterOpts(name("messages_total",
@@ -77,7 +79,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	if r != nil {
 		r.MustRegister(m.sockets, m.sessions, m.away, messages, m.refused, m.closed,
-			m.rejected, m.delayed, m.overfull, m.delivery, m.resumed, m.minted, m.revoked, m.panics)
+			m.rejected, m.delayed, m.overfull, m.delivery, m.resumed, m.minted, m.stripped, m.revoked, m.panics)
 	}
 	return m
 }

@@ -80,6 +80,10 @@ type Options struct {
 	// Bus joins the nodes of a cluster (this node alone).
 	Bus Bus
 
+	// StripHostCandidates keeps private addresses in the candidates and descriptions of
+	// native signals back (they are passed on).
+	StripHostCandidates bool
+
 	Limits       Limits
 	Keep         time.Duration // a lost session's time to resume (30 s)
 	HelloTimeout time.Duration // from the upgrade to hello (10 s)

@@ -27,6 +27,11 @@ func (s *Session) receive(now time.Time, l *link, data []byte, size int) bool {
 	case err != nil:
 		s.hub.metrics.received.WithLabelValues("bad").Inc()
 		s.tell(errorEvent(&m, err), true)
+	case !s.hub.strips(&m):
+		s.hub.metrics.verb(m.Type).Inc()
+		if m.ID != nil {
+			s.tell(&Event{Type: TypeOK, Re: m.ID}, true)
+		}
 	default:
 		s.hub.metrics.verb(m.Type).Inc()
 		others := s.take(now, &m)

@@ -177,6 +177,7 @@ func (a *app) commit(p *prepared, changes []config.Change) []config.Change {
 	a.keepDoor(a.config, p.jwks)
 	a.hub.SetOrigins(a.origins())
 	a.hub.SetMembers(hubLimits(a.config).Members)
+	a.hub.SetStripHostCandidates(a.config.Signaling.StripHostCandidates)
 	found, degraded := a.externals, a.degraded
 	if p.addresses != nil {
 		a.finder.Use(*p.addresses)

@@ -197,7 +197,7 @@ func TestReloadsDropNothing(t *testing.T) {
 	other := turnKeys(strings.Replace(base, "allow: [127.0.0.1]", "allow: [127.0.0.1, 10.0.0.0/8], deny: [8.8.8.8]", 1),
 		"credential_ttl: 30m, limits: {permissions: 9, channels: 8}, api_keys: ["+newSecret()+"]")
 	other = strings.Replace(other, secrets[0]+", "+secrets[1], secrets[1]+", "+secrets[0], 1) +
-		"signaling: {origins: ['https://app.example'], max_members: 5}\ncheck: open\nlog: {level: debug}\ndrain: {timeout: 60s}\n"
+		"signaling: {origins: ['https://app.example'], max_members: 5, strip_host_candidates: true}\ncheck: open\nlog: {level: debug}\ndrain: {timeout: 60s}\n"
 	r := newRunning(t, &log, base, lookup)
 	r.serve()
 	defer r.end()

@@ -277,7 +277,7 @@ func (a *app) newHub(resumeKey []byte) (err error) {
 	c := a.config
 	a.hub, err = signaling.New(signaling.Options{
 		Auth: a.door, Open: c.Signaling.Auth == config.AuthNone,
-		Origins: a.origins(), ICE: hubICE{a}, Key: resumeKey,
+		Origins: a.origins(), ICE: hubICE{a}, Key: resumeKey, StripHostCandidates: c.Signaling.StripHostCandidates,
 		Limits: hubLimits(c), Log: a.log, Metrics: a.registry, Address: clientAddress(c.Listen.TrustedProxies),
 	})
 	if err != nil {
