@@ -57,13 +57,13 @@ func stripString(quoted []byte) (text []byte, changed, pass bool) {
 	if json.Unmarshal(quoted, &s) != nil {
 		return nil, false, true
 	}
-	stripped := s
-	if strings.HasPrefix(s, "candidate:") {
-		if stripped, pass = stripCandidate(s); !pass {
-			return nil, false, false
-		}
-	} else {
-		stripped = stripDescription(s)
+	strip := stripCandidate
+	if !strings.HasPrefix(s, "candidate:") {
+		strip = stripDescription
+	}
+	stripped, pass := strip(s)
+	if !pass {
+		return nil, false, false
 	}
 	if stripped == s {
 		return nil, false, true
@@ -78,8 +78,8 @@ func stripString(quoted []byte) (text []byte, changed, pass bool) {
 }
 
 // stripDescription takes the lines of private host candidates out of a session description
-// (RFC 8866), and private addresses out of what else names the default candidate.
-func stripDescription(sdp string) string {
+// (RFC 8866), and private addresses out of what else names the default candidate. It always returns true.
+func stripDescription(sdp string) (string, bool) {
 	var out strings.Builder
 	for line := range strings.SplitAfterSeq(sdp, "\n") {
 		text := strings.TrimRight(line, "\r\n")
@@ -98,7 +98,7 @@ func stripDescription(sdp string) string {
 		}
 		out.WriteString(text + end)
 	}
-	return out.String()
+	return out.String(), true
 }
 
 // stripCandidate takes the private address that a candidate is related to out of it. It
