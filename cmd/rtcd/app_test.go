@@ -357,7 +357,7 @@ turn:
   port_rest: 0
   peers: {deny: []}
   limits: {allocations_per_user: 0, allocations_per_ip: 0, bandwidth_per_allocation: 0, permissions: 0, channels: 0,
-           unauthenticated_per_ip: 0, failed_logins_per_ip: 0, connections_per_ip: 0}
+           new_peers_per_allocation: 0, unauthenticated_per_ip: 0, failed_logins_per_ip: 0, connections_per_ip: 0}
 signaling: {max_members: 0, limits: {message_bytes: 0, messages: 0, burst: 0, queue: 0}}
 `)
 	got := policyOf(c, nil)
@@ -366,7 +366,7 @@ signaling: {max_members: 0, limits: {message_bytes: 0, messages: 0, burst: 0, qu
 		MinPort: 49152, MaxPort: 65535, PortRest: -1, Allow: []netip.Prefix{}, Deny: []netip.Prefix{},
 		Limits: relay.Limits{
 			AllocationsPerUser: -1, AllocationsPerIP: -1, Allocations: -1, Permissions: -1, Channels: -1,
-			Bandwidth: -1, Packets: -1, Unauthenticated: none, FailedLogins: none,
+			Bandwidth: -1, Packets: -1, Unauthenticated: none, FailedLogins: none, NewPeers: none,
 		},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
