@@ -54,6 +54,7 @@ const (
 	nameFirst    = time.Second
 	askFirst     = 5 * time.Second
 	settle       = time.Second // after a change of the machine's: more follow
+	doubts       = 4           // times that others are asked again soon after one: what they see may follow late
 )
 
 // Finder keeps a decision up to date.
@@ -76,18 +77,24 @@ type pace struct {
 	at    time.Time // the zero time is now
 	wait  time.Duration
 	tries int
+	fresh int // so many good ones are not yet believed for long
 }
 
 func (p *pace) due(now time.Time) bool { return !now.Before(p.at) }
 
-// after sets when it is due next: a failed one after first, 2·first, 4·first …, at most
-// after regular.
+// after sets when it is due next: a failed one, or one that is not yet believed for long,
+// after first, 2·first, 4·first …, at most after regular.
 func (p *pace) after(now time.Time, good bool, first, regular time.Duration) {
-	if p.wait = regular; !good {
+	switch {
+	case !good:
 		p.wait = min(first<<min(p.tries, 20), regular)
 		p.tries++
-	} else {
+	case p.fresh > 0:
+		p.wait = min(first<<min(doubts-p.fresh, 20), regular)
+		p.fresh--
 		p.tries = 0
+	default:
+		p.wait, p.tries = regular, 0
 	}
 	p.at = now.Add(p.wait)
 }
@@ -237,7 +244,7 @@ func (f *Finder) Look(ctx context.Context, everything bool) (next time.Duration)
 	start := time.Now()
 	machine := f.opt.look(w.Relays)
 	if machine.differs(facts.Machine) {
-		names, asks = pace{}, pace{}
+		names, asks = pace{}, pace{fresh: doubts}
 	}
 	facts.Machine = machine
 	if len(w.Names) > 0 && (everything || names.due(start)) {

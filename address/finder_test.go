@@ -247,6 +247,28 @@ func TestPublicAddressChanges(t *testing.T) {
 	})
 }
 
+// Right after a move the router may still show the address of before: others are asked
+// again soon, though what they said was good, and then no oftener than usual.
+func TestOthersAreAskedAgainAfterAMove(t *testing.T) {
+	seldom := asking
+	seldom.Every = time.Hour
+	play(t, seldom, home, func(s *stage) {
+		s.say("stun a 203.0.113.5, stun b 203.0.113.5")
+		s.pass(30 * time.Minute)
+		s.set(func() { s.machine, s.asks = machine("192.168.7.5"), nil })
+		s.moved <- struct{}{}
+		s.pass(settle + time.Second)
+		s.want("what was there before", "203.0.113.5")
+		s.say("stun a 203.0.113.9, stun b 203.0.113.9")
+		s.pass(askFirst)
+		s.want("what is there now", "203.0.113.9")
+		s.pass(59 * time.Minute)
+		if n := len(s.asks); n != 1+doubts {
+			t.Errorf("asked %d times, want %d: %v", n, 1+doubts, s.asks)
+		}
+	})
+}
+
 // When the kernel tells of another address, everything is looked at anew, once.
 func TestMachineMoves(t *testing.T) {
 	play(t, asking, home, func(s *stage) {
