@@ -14,7 +14,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -48,6 +47,7 @@ type Client struct {
 	name, password string        // after the first 401, as what follows
 	auth           []stun.Setter // user name, realm, nonce, key
 	buf            []byte
+	have           int // bytes of a frame in buf, of a stream
 }
 
 // New returns a client on a connection, or a connected UDP socket, to the server whose
@@ -205,7 +205,7 @@ func (c *Client) Read() ([]byte, error) {
 		n, err := c.Conn.Read(c.buf)
 		return c.buf[:n], err
 	}
-	if _, err := io.ReadFull(c.Conn, c.buf[:4]); err != nil {
+	if err := c.fill(4); err != nil {
 		return nil, err
 	}
 	size := int(binary.BigEndian.Uint16(c.buf[2:]))
@@ -216,6 +216,21 @@ func (c *Client) Read() ([]byte, error) {
 	if n > len(c.buf) {
 		return nil, fmt.Errorf("frame of %d bytes", n)
 	}
-	_, err := io.ReadFull(c.Conn, c.buf[4:n])
-	return c.buf[:4+size], err
+	if err := c.fill(n); err != nil {
+		return nil, err
+	}
+	c.have = 0
+	return c.buf[:4+size], nil
+}
+
+// fill reads on until n bytes of a frame are there. What is there stays after an error, such
+// as a deadline in the middle of a frame.
+func (c *Client) fill(n int) error {
+	for c.have < n {
+		m, err := c.Conn.Read(c.buf[c.have:n])
+		if c.have += m; err != nil && c.have < n {
+			return err
+		}
+	}
+	return nil
 }
