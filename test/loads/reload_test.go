@@ -69,14 +69,22 @@ func TestF3CertificateRotation(t *testing.T) {
 	must(t, old.Allocate())
 	must(t, old.Bind(channel, echo(t, world.peers)))
 
+	p := s.pulse(t)
 	o := soak.Options{Calls: 20, Outside: 20, Rate: 2000, For: 20 * time.Second}
 	o.During = func() error {
 		first := c.serial(t)
-		c.renew(t)
-		begin := time.Now()
-		s.signal(t, syscall.SIGHUP)
-		eventually(t, "new handshakes show the new certificate", func() bool { return c.serial(t) != first })
-		row.figure("the new one was shown after %s", millis(time.Since(begin)))
+		longest, err := p.gap(func() {
+			c.renew(t)
+			begin := time.Now()
+			s.signal(t, syscall.SIGHUP)
+			eventually(t, "new handshakes show the new certificate", func() bool { return c.serial(t) != first })
+			row.figure("the new one was shown after %s", millis(time.Since(begin)))
+			time.Sleep(time.Second)
+		})
+		if err != nil {
+			return err
+		}
+		row.figure("the longest gap in a call with a packet every %v meanwhile: %s", beat, millis(longest))
 		second := c.serial(t)
 		if first == second {
 			return errors.New("the certificate is the old one")
