@@ -314,6 +314,26 @@ func TestWhatEndsCannotBeResumed(t *testing.T) {
 	}
 }
 
+// What others have heard the end of is not resumed, even if its socket is still to be told.
+func TestTheLeavingCannotBeResumed(t *testing.T) {
+	w := newWorld(t, Options{})
+	watcher, _ := w.enter("watcher", `{"type":"hello","room":"r"}`)
+	_, welcome := w.enter("leaving", `{"type":"hello","room":"r"}`)
+	watcher.want(`{"type":"peer","event":"join"}`)
+	s := w.hub.session(welcome.str("peer"))
+	s.in.do(time.Now(), func(t *Tenant, out []Delivery) []Delivery {
+		return t.Remove(s.member, ReasonLimits, false, out)
+	})
+	watcher.want(`{"type":"peer","event":"leave"}`)
+
+	next, again := w.enter("next", `{"type":"hello","resume":"`+welcome.str("resume")+`"}`)
+	if again["resumed"] != false || again.str("peer") == welcome.str("peer") {
+		t.Fatalf("%v", again)
+	}
+	s.finish(CloseTooBig, "message too big", true)
+	next.wantSilence("it is another session")
+}
+
 func TestTooMuchMissedCannotBeResumed(t *testing.T) {
 	w := newWorld(t, Options{Limits: Limits{Queue: 4, Rate: 1000, Burst: 1000}})
 	ann, _ := w.enter("ann", `{"type":"hello","room":"r"}`)

@@ -309,36 +309,52 @@ func (s *Session) resume(t Transport, generation uint64, hello *Message) *link {
 	s.recv.Lock() // no message of the old socket is half taken
 	defer s.recv.Unlock()
 	now := time.Now()
-	s.mu.Lock()
-	if s.over || generation != s.generation && (generation+1 != s.generation || s.heard) {
-		s.mu.Unlock()
-		return nil
-	}
-	if !s.out.rewind(hello.Seq) {
-		s.mu.Unlock()
-		s.expel(ReasonLost, CloseExpired, "more was missed than is kept", false, true)
-		return nil
-	}
-	l := s.takeOverLocked(t)
-	s.generation = generation + 1 // the same again for a client that missed the welcome
-	s.heard = false
-	s.ping = now.Add(s.hub.o.PingEvery)
-	welcome := s.hub.welcome(s, s.generation, true)
-	s.mu.Unlock()
-
-	welcome.Re, welcome.Got = hello.ID, s.got
-	s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
-		out = t.Back(s.member, out)
+	var l *link
+	var welcome *Event
+	var missed bool
+	s.in.do(now, func(tenant *Tenant, out []Delivery) []Delivery {
+		if s.member.gone { // others have heard so; the end of the session follows
+			return out
+		}
+		if l, missed = s.relink(t, generation, hello.Seq, now); l == nil {
+			return out
+		}
+		welcome = s.hub.welcome(s, generation+1, true)
+		welcome.Re, welcome.Got = hello.ID, s.got
+		out = tenant.Back(s.member, out)
 		welcome.Welcome.Rooms = s.member.rooms(false)
 		if len(s.member.seats) > 0 {
 			welcome.ICE, welcome.TTL = s.in.open(now, s)
 		}
 		return out
 	})
+	if missed {
+		s.expel(ReasonLost, CloseExpired, "more was missed than is kept", false, true)
+	}
+	if l == nil {
+		return nil
+	}
 	s.hub.metrics.resumed.Inc()
 	s.hub.agenda.sooner(&s.slot, now.Add(s.hub.o.PingEvery))
 	s.start(l, welcome)
 	return l
+}
+
+// relink is the session's part of resume. It returns nil if the token is used up, or if the
+// client missed more than is kept.
+func (s *Session) relink(t Transport, generation, seq uint64, now time.Time) (l *link, missed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || generation != s.generation && (generation+1 != s.generation || s.heard) {
+		return nil, false
+	}
+	if !s.out.rewind(seq) {
+		return nil, true
+	}
+	s.generation = generation + 1 // the same again for a client that missed the welcome
+	s.heard = false
+	s.ping = now.Add(s.hub.o.PingEvery)
+	return s.takeOverLocked(t), false
 }
 
 // takeOverLocked replaces the link; an old one is closed with 4409.
