@@ -7,6 +7,7 @@ import "slices"
 type Frame struct {
 	Seq   uint64
 	Event *Event
+	size  int // of Event, for the queue's bounds
 }
 
 // outbox is a member's queue: what was sent but not yet acknowledged, then what
@@ -35,7 +36,7 @@ func (o *outbox) push(e *Event, numbered bool, limit Limits) bool {
 	if len(o.frames)-o.next-o.again >= limit.Queue || o.waitingBytes+size > limit.QueueBytes && o.waitingBytes > 0 {
 		return false
 	}
-	f := Frame{Event: e}
+	f := Frame{Event: e, size: size}
 	if numbered {
 		o.seq++
 		f.Seq = o.seq
@@ -57,7 +58,7 @@ func (o *outbox) hogs(e *Event, limit Limits) bool {
 	for _, f := range waiting {
 		if f.Event.From == e.From {
 			n++
-			bytes += f.Event.size()
+			bytes += f.size
 		}
 	}
 	return n > 0 && (n >= share || bytes+size > shareBytes)
@@ -76,11 +77,11 @@ func (o *outbox) take(batch []Frame, n int, limit Limits) []Frame {
 	kept := o.frames[:o.next]
 	for i, f := range o.frames[o.next : o.next+n] {
 		if i >= o.again {
-			o.waitingBytes -= f.Event.size()
+			o.waitingBytes -= f.size
 		}
 		if f.Seq != 0 {
 			kept = append(kept, f) // writes at or before where it reads
-			o.sentBytes += f.Event.size()
+			o.sentBytes += f.size
 		}
 	}
 	o.again = max(0, o.again-n)
@@ -96,10 +97,10 @@ func (o *outbox) trim(limit Limits) {
 	n := max(0, o.next-limit.Queue-limit.Queue)
 	bytes := o.sentBytes
 	for _, f := range o.frames[:n] {
-		bytes -= f.Event.size()
+		bytes -= f.size
 	}
 	for ; bytes-limit.QueueBytes > limit.QueueBytes; n++ {
-		bytes -= o.frames[n].Event.size()
+		bytes -= o.frames[n].size
 	}
 	o.forget(n)
 }
@@ -120,7 +121,7 @@ func (o *outbox) forget(n int) {
 		return
 	}
 	for _, f := range o.frames[:n] {
-		o.sentBytes -= f.Event.size()
+		o.sentBytes -= f.size
 		o.floor = f.Seq
 	}
 	clear(o.frames[:n])
@@ -157,7 +158,7 @@ func (o *outbox) rewind(seq uint64) bool {
 				again++
 			}
 		case i >= before:
-			o.waitingBytes -= f.Event.size()
+			o.waitingBytes -= f.size
 		}
 	}
 	clear(o.frames[len(kept):])

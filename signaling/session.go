@@ -106,29 +106,43 @@ func newSession(h *Hub, in *tenancy, m *Member, t Transport, now time.Time) *Ses
 // Peer is the member's id.
 func (s *Session) Peer() string { return s.member.ID }
 
+// pushed says what became of an event for a session's queue.
+type pushed int
+
+const (
+	pushOK   pushed = iota // it is queued, or the session is over, which is no fault
+	pushFull               // there was no room
+	pushHogs               // its sender has more than its share of what waits already
+)
+
 // push queues e and says whether there was room. After the end nothing is queued,
 // which is no fault.
-func (s *Session) push(e *Event, numbered bool) bool { return s.pushFor(e, numbered, nil) }
+func (s *Session) push(e *Event, numbered bool) bool {
+	return s.pushFor(e, numbered, false, nil) == pushOK
+}
 
-// pushFor is push. If turns is not nil and the session's writer need not wait, its turn is
-// appended instead of a writer started.
-func (s *Session) pushFor(e *Event, numbered bool, turns *[]turn) bool {
+// pushFor is push. If fair is set, nobody shall be able to get somebody else put out: a sender
+// to whom most of a nearly full queue belongs has no more room. If turns is not nil and the
+// session's writer need not wait, its turn is appended instead of a writer started.
+func (s *Session) pushFor(e *Event, numbered, fair bool, turns *[]turn) pushed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
-		return true
-	}
-	if !s.out.push(e, numbered, s.hub.o.Limits) {
-		return false
+	switch {
+	case s.over:
+		return pushOK
+	case fair && e.From != "" && e.From != s.member.ID && s.out.hogs(e, s.hub.o.Limits):
+		return pushHogs // the answer names no message: dialects, which have no word for it, pass it over
+	case !s.out.push(e, numbered, s.hub.o.Limits):
+		return pushFull
 	}
 	l := s.link
 	if turns == nil || l == nil || l.writing || l.prompt == nil {
 		s.wakeLocked(l)
-		return true
+		return pushOK
 	}
 	l.writing = true
 	*turns = append(*turns, turn{s, l})
-	return true
+	return pushOK
 }
 
 // tell queues an answer that the tenant has no part in.
@@ -172,16 +186,24 @@ func (s *Session) writeOn(l *link, batch *[]Frame) {
 			}
 			return
 		}
-		if err := l.t.Send(*batch); !s.wrote(l, batch, err) {
+		if !s.send(l, batch, *batch) {
 			return
 		}
 	}
 }
 
+// send sends what is left of a batch, and says whether it did.
+func (s *Session) send(l *link, batch *[]Frame, rest []Frame) bool {
+	var sent tally
+	ok := s.wrote(l, batch, &sent, l.t.Send(rest))
+	sent.tell(s.hub.metrics, time.Now())
+	return ok
+}
+
 // wrote is the end of one batch. After an error it reports false: the link's reader
 // notices, and as l.writing stays nobody writes again.
-func (s *Session) wrote(l *link, batch *[]Frame, err error) bool {
-	s.hub.metrics.handed(*batch, time.Now())
+func (s *Session) wrote(l *link, batch *[]Frame, sent *tally, err error) bool {
+	sent.add(s.hub.metrics, *batch)
 	clear(*batch)
 	if err != nil {
 		l.t.Close(0, "")

@@ -103,15 +103,19 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		if x.tenant.Name == native {
 			e.JSON() // a writer's stack is too small for that, and would grow each time
 		}
-		if sender := x.hog(s, e); sender != nil {
-			return append(out, Delivery{To: sender, Event: &Event{
-				Type: TypeError, Code: CodeRate, To: d.To.ID, Message: "most of what waits for this peer is yours already",
-			}})
-		}
 		if e.born == 0 { // else others have it already
-			e.born = now.UnixNano()
+			e.born, e.weight = now.UnixNano(), e.size()
 		}
-		if !s.pushFor(e, true, &x.turns) {
+		verdict := s.pushFor(e, true, true, &x.turns)
+		if verdict == pushHogs {
+			if sender := x.tenant.members[e.From]; sender != nil {
+				return append(out, Delivery{To: sender, Event: &Event{
+					Type: TypeError, Code: CodeRate, To: d.To.ID, Message: "most of what waits for this peer is yours already",
+				}})
+			}
+			verdict = s.pushFor(e, true, false, &x.turns)
+		}
+		if verdict == pushFull {
 			x.hub.metrics.overfull.Inc()
 			x.end(s, CloseSlow, "too slow", true)
 			return x.tenant.Remove(d.To, ReasonSlow, false, out)
@@ -126,22 +130,6 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 		x.end(s, d.Close, "", false)
 	}
 	return out
-}
-
-// hog is the sender of e if it already has more than its share of what waits for s; nobody
-// shall be able to get somebody else put out. The answer to that names no message, so that
-// dialects, which have no word for it, pass it over.
-func (x *tenancy) hog(s *Session, e *Event) *Member {
-	if e.From == "" || e.From == s.member.ID {
-		return nil
-	}
-	s.mu.Lock()
-	hogs := !s.over && s.out.hogs(e, s.hub.o.Limits)
-	s.mu.Unlock()
-	if !hogs {
-		return nil
-	}
-	return x.tenant.members[e.From]
 }
 
 // open returns the session's credentials; the caller holds the lock.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 )
 
 // turn is a link whose session has something to send, and which nobody else writes to.
@@ -39,9 +40,11 @@ func (h *Hub) takeTurns(turns *[]turn) {
 		go func() {
 			defer h.wg.Done()
 			runtime.Gosched()
+			var sent tally
 			for _, t := range *row {
-				t.s.writeNow(t.l)
+				t.s.writeNow(t.l, &sent)
 			}
+			sent.tell(h.metrics, time.Now())
 			clear(*row)
 			rows.Put(row)
 		}()
@@ -51,7 +54,7 @@ func (h *Hub) takeTurns(turns *[]turn) {
 }
 
 // writeNow is write for a goroutine that must not wait. What has to wait goes on in another.
-func (s *Session) writeNow(l *link) {
+func (s *Session) writeNow(l *link, sent *tally) {
 	defer s.hub.guard(&s)
 	batch := batches.Get().(*[]Frame)
 	for {
@@ -67,13 +70,13 @@ func (s *Session) writeNow(l *link) {
 		if err == nil && !room {
 			s.later(func() {
 				defer batches.Put(batch)
-				if err := l.t.Send(rest); s.wrote(l, batch, err) {
+				if s.send(l, batch, rest) {
 					s.writeOn(l, batch)
 				}
 			})
 			return
 		}
-		if !s.wrote(l, batch, err) {
+		if !s.wrote(l, batch, sent, err) {
 			batches.Put(batch)
 			return
 		}
