@@ -73,6 +73,7 @@ type Event struct {
 	Data    json.RawMessage // nil: absent
 	Reason  string
 	Polite  Polite
+	weight  int32      // size, if it is known
 	N       int        // ok: how many were reached
 	Peers   []PeerView // joined
 	Code    string     // error
@@ -85,10 +86,9 @@ type Event struct {
 	Got     uint64 // pong
 	Retry   int64  // going: milliseconds
 
-	once   sync.Once
-	body   []byte
-	born   int64 // Unix nanoseconds of what made it; 0 for what the server says by itself
-	weight int   // size, if it is known
+	once sync.Once
+	body []byte
+	born int64 // Unix nanoseconds of what made it; 0 for what the server says by itself
 }
 
 // Welcome is what only a welcome has.
@@ -104,7 +104,7 @@ type Welcome struct {
 // size estimates the bytes on the wire without making them.
 func (e *Event) size() int {
 	if e.weight > 0 {
-		return e.weight
+		return int(e.weight)
 	}
 	n := 96 + len(e.Room) + len(e.Name) + len(e.From) + len(e.Peer) + len(e.User) + len(e.Role) +
 		len(e.Kind) + len(e.Conn) + len(e.Data) + len(e.Message) + len(e.To)

@@ -188,6 +188,7 @@ func (c *socket) run() {
 	if c.session == nil {
 		c.prepare()
 	} else if c.parkable {
+		c.wire.load()
 		c.wire.arm(time.Now().Add(c.hub.o.idleAfter))
 	}
 	err := c.serve()
@@ -282,7 +283,15 @@ func (c *socket) wait() error {
 // parks gives the socket to the lot, in which nobody sees that it is dead: so only until
 // the next ping, which wakes it.
 func (c *socket) parks() bool {
-	return c.parkable && time.Until(c.wire.dead) > c.hub.o.PingEvery && c.hub.lot.park(c)
+	if !c.parkable || time.Until(c.wire.dead) <= c.hub.o.PingEvery {
+		return false
+	}
+	c.wire.unload()
+	if c.hub.lot.park(c) {
+		return true
+	}
+	c.wire.load()
+	return false
 }
 
 // read takes one message; it is never called again after an error.

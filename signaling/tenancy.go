@@ -104,7 +104,7 @@ func (x *tenancy) deliver(now time.Time, d Delivery, out []Delivery) []Delivery 
 			e.JSON() // a writer's stack is too small for that, and would grow each time
 		}
 		if e.born == 0 { // else others have it already
-			e.born, e.weight = now.UnixNano(), e.size()
+			e.born, e.weight = now.UnixNano(), int32(e.size())
 		}
 		verdict := s.pushFor(e, true, true, &x.turns)
 		if verdict == pushHogs {

@@ -187,9 +187,31 @@ type wiringHijacker struct {
 	wire    *wire
 }
 
-// readBuffer is the size of a socket's read buffer: a candidate fits, an offer takes a few
-// reads.
-const readBuffer = 512
+// readBuffer is the size of a read buffer: most offers fit. Only sockets that are not parked
+// have one.
+const readBuffer = 2048
+
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+
+// load gives the wire's reader, which the library keeps, a buffer if it has none.
+func (w *wire) load() {
+	if w.r.Size() == 0 {
+		spare := readers.Get().(*bufio.Reader)
+		spare.Reset(w)
+		*w.r = *spare
+	}
+}
+
+// unload takes the reader's buffer away, if nothing is in it. Nobody may read before the next
+// load.
+func (w *wire) unload() {
+	if w.r.Buffered() == 0 {
+		spare := *w.r
+		spare.Reset(nil)
+		readers.Put(&spare)
+		*w.r = bufio.Reader{}
+	}
+}
 
 // Hijack implements http.Hijacker.
 func (h *wiringHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -201,9 +223,10 @@ func (h *wiringHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn = rawtcp.Wrap(conn)
 	h.wire = &wire{Conn: conn, timeout: h.timeout}
 	h.wire.try, _ = conn.(rawtcp.Trier)
-	if rw.Reader.Buffered() == 0 { // else the library refuses
-		rw.Reader = bufio.NewReaderSize(h.wire, readBuffer)
+	if h.wire.r = rw.Reader; rw.Reader.Buffered() == 0 { // else the library refuses
+		h.wire.r = new(bufio.Reader)
+		h.wire.load()
+		rw.Reader = h.wire.r
 	}
-	h.wire.r = rw.Reader
 	return h.wire, rw, nil
 }
