@@ -93,7 +93,7 @@ func wantReported(t *testing.T, server *rtcdServer) {
 	t.Helper()
 	reported := regexp.MustCompile(`(?m)^rtcd_client_ice_outcomes_total\{local="relay",protocol="(?:udp|tcp|tls)",remote="\w+",result="connected"\} (\d+)$`)
 	for ctx := patient(t); ; time.Sleep(100 * time.Millisecond) {
-		text, err := server.ask(ctx, "/metrics")
+		text, err := server.admin.Metrics(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

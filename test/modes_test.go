@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +51,7 @@ func TestEveryWayOfReadingAndWriting(t *testing.T) {
 func soakRTCD(t *testing.T, s *rtcdServer, o soak.Options) *soak.Report {
 	t.Helper()
 	o.Lab, o.Server, o.Client, o.Peer, o.Port = world.net, s.node, world.alice, world.bob, turnPort
-	o.Metrics = func(ctx context.Context) (string, error) { return s.ask(ctx, "/metrics") }
+	o.Metrics = s.admin.Metrics
 	report, err := soak.Run(patient(t), o)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +73,7 @@ func TestUnexplainedLossIsSeen(t *testing.T) {
 	})
 	report, err := soak.Run(patient(t), soak.Options{
 		Lab: world.net, Server: s.node, Client: world.alice, Peer: world.bob, Port: turnPort, Secret: secret,
-		Metrics: func(ctx context.Context) (string, error) { return s.ask(ctx, "/metrics") },
+		Metrics: s.admin.Metrics,
 		Calls:   2, Outside: 4, Rate: 1000, Size: 200, For: time.Second,
 		During: func() error { return world.net.Firewall("udp length 212 limit rate 20/second drop") }, // 8 + 4 + 200
 	})

@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +20,7 @@ import (
 type rtcdServer struct {
 	node   *lab.Node
 	config string // path of the configuration file
-	admin  *http.Client
+	admin  *lab.Admin
 }
 
 // settings is a part of the configuration: a section's keys, or a section under its name.
@@ -48,12 +45,8 @@ var unlimited = change{"turn", settings{"limits": settings{
 
 func startRTCDOn(t *testing.T, node *lab.Node, changes ...change) *rtcdServer {
 	t.Helper()
-	s := &rtcdServer{node: node, admin: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return node.Dial(ctx, network, addr)
-		},
-	}}}
-	t.Cleanup(s.admin.CloseIdleConnections)
+	s := &rtcdServer{node: node, admin: node.Admin()}
+	t.Cleanup(s.admin.Close)
 	s.config = writeConfig(t, node, changes)
 	p := start(t, node.Command(context.WithoutCancel(t.Context()), world.program, "serve", "--config", s.config))
 	s.awaitReady(t, p)
@@ -72,7 +65,7 @@ func writeConfig(t *testing.T, node *lab.Node, changes []change) string {
 		return path
 	}
 	config := map[string]settings{
-		"listen": {"https": ":443", "http": "", "turn": ":3478", "turns": ":5349", "admin": "127.0.0.1:9641"},
+		"listen": {"https": ":443", "http": "", "turn": ":3478", "turns": ":5349", "admin": lab.AdminAddress},
 		"tls":    {"mode": "files", "cert_file": world.certFile, "key_file": world.keyFile},
 		"turn": {
 			"realm": realm, "secret_file": secret("turn secret"),
@@ -104,10 +97,7 @@ func writeConfig(t *testing.T, node *lab.Node, changes []change) string {
 func (s *rtcdServer) awaitReady(t *testing.T, p *lab.Process) {
 	t.Helper()
 	ctx := patient(t)
-	for {
-		if body, err := s.ask(ctx, "/readyz"); err == nil && strings.TrimSpace(body) == "ready" {
-			return
-		}
+	for !s.admin.Ready(ctx) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-p.Ended():
@@ -116,24 +106,6 @@ func (s *rtcdServer) awaitReady(t *testing.T, p *lab.Process) {
 			t.Fatal("rtcd is not ready")
 		}
 	}
-}
-
-// ask gets a page of the admin listener.
-func (s *rtcdServer) ask(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9641"+path, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := s.admin.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return string(body), err
 }
 
 // run runs the program's other commands with the same configuration and returns what they print.
@@ -203,7 +175,7 @@ func (c counters) since(before counters) counters {
 // relayed reads the server's own counters from /metrics.
 func (s *rtcdServer) relayed(t *testing.T) counters {
 	t.Helper()
-	text, err := s.ask(patient(t), "/metrics")
+	text, err := s.admin.Metrics(patient(t))
 	if err != nil {
 		t.Fatal(err)
 	}

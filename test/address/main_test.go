@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -122,7 +120,7 @@ func serve(t *testing.T, h *lab.NAT, keys string) *server {
 // configure writes the configuration.
 func (s *server) configure(keys string) {
 	s.Helper()
-	text := fmt.Sprintf("listen: {http: ':8080', turn: ':3478', admin: '127.0.0.1:9641'}\n"+
+	text := fmt.Sprintf("listen: {http: ':8080', turn: ':3478', admin: '"+lab.AdminAddress+"'}\n"+
 		"turn: {relay_ports: 49152-49161, port_rest: 0, %s}\nlog: {format: text}\n", keys)
 	must(s.T, os.WriteFile(s.config, []byte(text), 0o600))
 }
@@ -162,14 +160,11 @@ func (s *server) wantSaid(text string) {
 // wantMetric wants a line of the metrics.
 func (s *server) wantMetric(line string) {
 	s.Helper()
-	req, err := http.NewRequestWithContext(patient(s.T), http.MethodGet, "http://127.0.0.1:9641/metrics", nil)
+	admin := s.home.Client.Admin()
+	defer admin.Close()
+	body, err := admin.Metrics(patient(s.T))
 	must(s.T, err)
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.home.Client.Dial}}
-	answer, err := client.Do(req)
-	must(s.T, err)
-	body, err := io.ReadAll(answer.Body)
-	must(s.T, errors.Join(err, answer.Body.Close()))
-	if !strings.Contains(string(body), "\n"+line+"\n") {
+	if !strings.Contains(body, "\n"+line+"\n") {
 		s.Errorf("metrics without %q", line)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,7 +97,7 @@ func startServer(dir string) error {
 	type section = map[string]any
 	text, err := json.MarshalIndent(section{
 		"domain": host, "self_test": 0,
-		"listen": section{"https": ":443", "http": "", "turn": ":3478", "turns": ":5349", "admin": "127.0.0.1:9641"},
+		"listen": section{"https": ":443", "http": "", "turn": ":3478", "turns": ":5349", "admin": lab.AdminAddress},
 		"tls":    section{"mode": "files", "cert_file": certFile, "key_file": keyFile},
 		"turn": section{
 			"realm": host, "secrets": []string{"the secret of the relay, long enough"},
@@ -128,17 +127,13 @@ func startServer(dir string) error {
 }
 
 func awaitServer() error {
-	client := &http.Client{Transport: &http.Transport{DialContext: world.server.Dial}}
-	defer client.CloseIdleConnections()
+	admin := world.server.Admin()
+	defer admin.Close()
 	var last error
 	for range 600 {
-		resp, err := client.Get("http://127.0.0.1:9641/readyz")
+		_, err := admin.Ask(context.Background(), "/readyz")
 		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-			err = errors.New(resp.Status)
+			return nil
 		}
 		last = err
 		select {

@@ -46,7 +46,7 @@ func TestL3IdleAllocations(t *testing.T) {
 // collect has the server give back what it no longer uses, as far as a profile of the heap makes it.
 func (s *server) collect(t *testing.T) {
 	t.Helper()
-	_, err := s.ask(patient(t), "/debug/pprof/heap?gc=1")
+	_, err := s.admin.Ask(patient(t), "/debug/pprof/heap?gc=1")
 	must(t, err)
 }
 

@@ -60,7 +60,7 @@ func TestD1Drain(t *testing.T) {
 func (s *server) wantDraining(t *testing.T) {
 	t.Helper()
 	eventually(t, "the server drains", func() bool {
-		_, err := s.ask(t.Context(), "/readyz")
+		_, err := s.admin.Ask(t.Context(), "/readyz")
 		return err != nil && strings.Contains(err.Error(), "503")
 	})
 }

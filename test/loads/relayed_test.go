@@ -20,7 +20,7 @@ var strangers = []string{
 func load(t *testing.T, s *server, o soak.Options) *soak.Report {
 	t.Helper()
 	o.Lab, o.Server, o.Client, o.Peer = world.net, world.server, world.clients, world.peers
-	o.Port, o.Secret, o.Metrics = turnPort, secret, s.metrics
+	o.Port, o.Secret, o.Metrics = turnPort, secret, s.admin.Metrics
 	if o.Size == 0 {
 		o.Size = 160
 	}

@@ -3,16 +3,11 @@ package loads
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,7 +22,7 @@ const (
 )
 
 // The clients of a load have one address, so nothing is bounded by address.
-const configText = `listen: {https: "", http: "%[1]v:%[2]d", turn: "%[1]v:%[3]d", turns: "", admin: "127.0.0.1:9641"}
+const configText = `listen: {https: "", http: "%[1]v:%[2]d", turn: "%[1]v:%[3]d", turns: "", admin: "` + lab.AdminAddress + `"}
 tls: {mode: off}
 turn:
   realm: loads
@@ -44,7 +39,7 @@ type server struct {
 	dir     string
 	args    []string
 	wrap    []string // what starts the program, like prlimit
-	admin   *http.Client
+	admin   *lab.Admin
 	process *lab.Process
 	pid     int
 }
@@ -66,19 +61,14 @@ func serveBy(t *testing.T, wrap []string, settings ...string) *server {
 // install is all but the start.
 func install(t *testing.T, wrap []string, settings ...string) *server {
 	t.Helper()
-	s := &server{dir: t.TempDir(), wrap: wrap}
-	s.admin = &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return world.server.Dial(ctx, network, addr)
-		},
-	}}
+	s := &server{dir: t.TempDir(), wrap: wrap, admin: world.server.Admin()}
 	s.configure(t, config())
 	s.args = []string{"serve", "--config", s.configFile()}
 	for _, kv := range settings {
 		s.args = append(s.args, "--set", kv)
 	}
 	t.Cleanup(func() {
-		s.admin.CloseIdleConnections()
+		s.admin.Close()
 		if s.process == nil {
 			return
 		}
@@ -114,14 +104,13 @@ func (s *server) start(t *testing.T) {
 			t.Fatalf("rtcd has ended:\n%s", s.process.Output())
 		default:
 		}
-		_, err := s.ask(t.Context(), "/readyz")
-		return err == nil
+		return s.admin.Ready(t.Context())
 	})
 }
 
 // command is one that talks to the running server.
 func (s *server) command(t *testing.T, args ...string) *exec.Cmd {
-	cmd := world.server.Command(patient(t), world.program, append(args, "--admin", "127.0.0.1:9641")...)
+	cmd := world.server.Command(patient(t), world.program, append(args, "--admin", lab.AdminAddress)...)
 	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+s.dir)
 	return cmd
 }
@@ -142,7 +131,7 @@ func (s *server) kill(t *testing.T) {
 	t.Helper()
 	must(t, s.process.Stop())
 	s.mustNotPanic(t)
-	s.admin.CloseIdleConnections()
+	s.admin.Close()
 }
 
 func (s *server) end(t *testing.T, how syscall.Signal) {
@@ -157,7 +146,7 @@ func (s *server) wantExit(t *testing.T) {
 	if err := s.process.Wait(patient(t)); err != nil {
 		t.Errorf("exit: %v, want 0", err)
 	}
-	s.admin.CloseIdleConnections()
+	s.admin.Close()
 }
 
 func (s *server) signal(t *testing.T, sig syscall.Signal) {
@@ -175,37 +164,11 @@ func (s *server) mustNotPanic(t *testing.T) {
 // turn is where clients reach the relay.
 func (s *server) turn() netip.AddrPort { return netip.AddrPortFrom(world.server.IP4, turnPort) }
 
-// ask gets a page of the admin listener.
-func (s *server) ask(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9641"+path, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := s.admin.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return string(body), err
-}
-
-// metrics is what soak reads.
-func (s *server) metrics(ctx context.Context) (string, error) { return s.ask(ctx, "/metrics") }
-
 // metric is the sum of the series whose name and labels match the pattern, 0 if there is none.
-func (s *server) metric(t *testing.T, pattern string) (sum float64) {
+func (s *server) metric(t *testing.T, pattern string) float64 {
 	t.Helper()
-	text, err := s.metrics(patient(t))
+	sum, err := s.admin.Sum(patient(t), pattern)
 	must(t, err)
-	for _, m := range regexp.MustCompile(`(?m)^(?:`+pattern+`) (\S+)$`).FindAllStringSubmatch(text, -1) {
-		n, err := strconv.ParseFloat(m[len(m)-1], 64)
-		must(t, err)
-		sum += n
-	}
 	return sum
 }
 

@@ -4,14 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -21,7 +16,7 @@ import (
 // server is a running rtcd.
 type server struct {
 	config  string // path of the configuration file
-	admin   *http.Client
+	admin   *lab.Admin
 	process *lab.Process
 }
 
@@ -30,12 +25,8 @@ type settings = map[string]any
 // serve runs rtcd until the end of the test, with the default limits but for those given.
 func serve(t *testing.T, limits settings) *server {
 	t.Helper()
-	s := &server{admin: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return world.server.Dial(ctx, network, addr)
-		},
-	}}}
-	t.Cleanup(s.admin.CloseIdleConnections)
+	s := &server{admin: world.server.Admin()}
+	t.Cleanup(s.admin.Close)
 	s.config = configure(t, limits)
 	var err error
 	s.process, err = lab.Start(world.server.Command(context.WithoutCancel(t.Context()), world.program, "serve", "--config", s.config))
@@ -50,10 +41,7 @@ func serve(t *testing.T, limits settings) *server {
 			t.Logf("rtcd wrote:\n%s", out)
 		}
 	})
-	must(t, eventually(patient(t), "rtcd is ready", func() bool {
-		body, err := s.ask(t.Context(), "/readyz")
-		return err == nil && strings.TrimSpace(body) == "ready"
-	}))
+	must(t, eventually(patient(t), "rtcd is ready", func() bool { return s.admin.Ready(t.Context()) }))
 	return s
 }
 
@@ -72,7 +60,7 @@ func configure(t *testing.T, limits settings) string {
 		"domain": turnHost, "self_test": 0,
 		"listen": settings{
 			"https": world.hosts[hubHost].String() + ":443", "http": "",
-			"turn": ":3478", "turns": world.hosts[turnHost].String() + ":443", "admin": "127.0.0.1:9641",
+			"turn": ":3478", "turns": world.hosts[turnHost].String() + ":443", "admin": lab.AdminAddress,
 		},
 		"tls":       settings{"mode": "files", "cert_file": world.certFile, "key_file": world.keyFile},
 		"turn":      settings{"secret_file": secret("turn"), "external_ip": world.hosts[turnHost].String(), "limits": all},
@@ -83,24 +71,6 @@ func configure(t *testing.T, limits settings) string {
 	path := filepath.Join(dir, "config.yaml")
 	must(t, os.WriteFile(path, text, 0o600))
 	return path
-}
-
-// ask gets a page of the admin listener.
-func (s *server) ask(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9641"+path, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := s.admin.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return string(body), err
 }
 
 // run runs another command of the program with the same configuration and returns what it prints.
@@ -120,15 +90,10 @@ func (s *server) token(t *testing.T, room, name string) string {
 }
 
 // metric is the sum of the series whose name and labels match the pattern, 0 if there is none.
-func (s *server) metric(t *testing.T, pattern string) (sum float64) {
+func (s *server) metric(t *testing.T, pattern string) float64 {
 	t.Helper()
-	text, err := s.ask(patient(t), "/metrics")
+	sum, err := s.admin.Sum(patient(t), pattern)
 	must(t, err)
-	for _, m := range regexp.MustCompile(`(?m)^(?:`+pattern+`) (\S+)$`).FindAllStringSubmatch(text, -1) {
-		n, err := strconv.ParseFloat(m[1], 64)
-		must(t, err)
-		sum += n
-	}
 	return sum
 }
 

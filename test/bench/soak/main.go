@@ -13,9 +13,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -134,7 +131,7 @@ func (o options) wantLosses(r *soak.Report) error {
 	return errors.Join(errs...)
 }
 
-const config = `listen: {https: "", http: "", turn: "%[1]v:3478", turns: "", admin: "127.0.0.1:9641"}
+const config = `listen: {https: "", http: "", turn: "%[1]v:3478", turns: "", admin: "` + lab.AdminAddress + `"}
 tls: {mode: off}
 turn:
   realm: soak
@@ -174,37 +171,17 @@ func (o *options) start(ctx context.Context, dir string) (pid int, end func(), e
 		_ = p.Stop() // it was killed: nothing else can be wrong
 		fmt.Fprint(os.Stderr, p.Output())
 	}
-	admin := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return o.Server.Dial(ctx, network, addr)
-	}}}
-	o.Metrics = func(ctx context.Context) (string, error) { return ask(ctx, admin, "/metrics") }
+	admin := o.Server.Admin()
+	o.Metrics = admin.Metrics
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if _, err = ask(ctx, admin, "/readyz"); err == nil {
+		if admin.Ready(ctx) {
 			return cmd.Process.Pid, end, nil
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			end()
-			return 0, nil, fmt.Errorf("rtcd is not ready: %w", err)
+			return 0, nil, errors.New("rtcd is not ready")
 		}
 	}
-}
-
-// ask gets a page of the admin endpoint.
-func ask(ctx context.Context, c *http.Client, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9641"+path, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return "", err
-	}
-	body, err := io.ReadAll(resp.Body)
-	err = errors.Join(err, resp.Body.Close())
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return string(body), err
 }
 
 // publish prints the account, and adds it to the file of results.
