@@ -38,10 +38,18 @@ func TestDrainInMidCall(t *testing.T) {
 	if _, _, err := member.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("the member's socket: %v", err)
 	}
-	var refusal *stun.TurnError
-	if _, err := late.Allocate(); !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeInsufficientCapacity {
-		t.Errorf("a new allocation: %v, want 508", err)
-	}
+	r.eventually("a new allocation is refused", func() bool { // which comes after the goodbye
+		conn, err := late.Allocate()
+		if err == nil {
+			conn.Close()
+			return false
+		}
+		var refusal *stun.TurnError
+		if !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeInsufficientCapacity {
+			t.Fatalf("a new allocation: %v, want 508", err)
+		}
+		return true
+	})
 	if _, err := late.SendBindingRequest(); err != nil {
 		t.Errorf("Binding: %v", err)
 	}
