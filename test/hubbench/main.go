@@ -43,7 +43,7 @@ func main() {
 	flag.DurationVar(&o.warmup, "warmup", 1200*time.Millisecond, "load before a sample")
 	flag.IntVar(&o.sessions, "sessions", 5000, "idle sessions for the memory figure")
 	flag.DurationVar(&o.settle, "settle", 5*time.Second, "rest before memory is read")
-	flag.IntVar(&o.memory, "memory-rounds", 1, "rounds that measure memory")
+	flag.IntVar(&o.memory, "memory-rounds", 3, "rounds that measure memory")
 	flag.StringVar(&o.rtcd, "rtcd", "rtcd", "the rtcd binary")
 	flag.StringVar(&o.peers, "peers", "hubbench/peers", "folder of the other servers")
 	flag.StringVar(&o.out, "out", "", "folder for the results; empty: standard output only")
