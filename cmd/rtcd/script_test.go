@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 //	fetch STATUS URL [HEADER...]    GET (with data=… POST) and want a status; the body is stdout
 //	free VAR                        find a port that nothing has
 //	occupy tcp|udp VAR              hold a port until the script ends
-//	hold tcp|udp PORT               the same for this port, unless somebody has it already
+//	hold tcp|udp PORT               the same for this port, or leave it to whom keeps it
 //	perm FILE MODE                  want a file's permissions
 //	certs DIR                       make certificates of an authority, good and bad ones
 //
@@ -144,18 +144,24 @@ func cmdOccupy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[1], port)
 }
 
+// cmdHold takes the port over from another script's server when that ends. One that keeps it is
+// nobody's of this test, and holds it as well.
 func cmdHold(ts *testscript.TestScript, _ bool, args []string) {
-	var held io.Closer
-	var err error
-	if args[0] == "udp" {
-		held, err = net.ListenPacket("udp", ":"+args[1])
-	} else {
-		held, err = net.Listen("tcp", ":"+args[1])
-	}
-	if err == nil {
-		ts.Defer(func() { held.Close() })
-	} else if !isTaken(err) {
-		ts.Fatalf("%v", err)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var held io.Closer
+		var err error
+		if args[0] == "udp" {
+			held, err = net.ListenPacket("udp", ":"+args[1])
+		} else {
+			held, err = net.Listen("tcp", ":"+args[1])
+		}
+		if err == nil {
+			ts.Defer(func() { held.Close() })
+			return
+		}
+		if !isTaken(err) {
+			ts.Fatalf("%v", err)
+		}
 	}
 }
 
