@@ -279,7 +279,7 @@ func TestFullDisk(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		w.Put(Record{ID: id, Event: Start})
 	}
-	for end := time.Now().Add(10 * time.Second); counted(t, w.Ledger, "file") != 2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); counted(t, w.Ledger, "file") != 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("they are not counted")
 		}

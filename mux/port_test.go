@@ -115,7 +115,7 @@ func (s *site) count(o Outcome) int {
 
 func (s *site) wantCount(o Outcome, n int) {
 	s.t.Helper()
-	for end := time.Now().Add(10 * time.Second); s.count(o) < n && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); s.count(o) < n && time.Now().Before(end); time.Sleep(time.Millisecond) {
 	}
 	if got := s.count(o); got != n {
 		s.t.Errorf("%s: %d, want %d", o, got, n)
@@ -148,7 +148,7 @@ func (s *site) say(with *tls.Config, parts ...string) string {
 		s.t.Fatal(err)
 	}
 	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	for i, part := range parts {
 		if i > 0 {
 			time.Sleep(5 * time.Millisecond) // or the kernel may join them; the answer is the same

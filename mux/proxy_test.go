@@ -166,7 +166,7 @@ func (s *site) sayThrough(header, said string) string {
 	}()
 	c := clientOver(front)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, said); err != nil {
 		return err.Error()
 	}

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 // leftBehind waits for the goroutines of this package and the client's to end and
 // returns those that do not.
 func leftBehind() string {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		buf := make([]byte, 1<<20)
 		var left []string

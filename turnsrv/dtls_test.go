@@ -45,7 +45,7 @@ func overDTLS(t *testing.T, from string, to netip.AddrPort) (*client, *wire) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	if err := nc.Handshake(); err != nil {
 		t.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func TestPionClient(t *testing.T) {
 			if _, err := relayed.WriteTo(data, peer); err != nil {
 				t.Fatal(err)
 			}
-			relayed.SetReadDeadline(time.Now().Add(10 * time.Second))
+			relayed.SetReadDeadline(time.Now().Add(time.Minute))
 			n, from, err := relayed.ReadFrom(buf)
 			if err != nil {
 				t.Fatalf("packet %d: %v", i, err)

@@ -232,7 +232,7 @@ func TestMemberLosesTheRelay(t *testing.T) {
 	if err := socket.WriteJSON(map[string]string{"type": "bye"}); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); a.turn.Len() != 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); a.turn.Len() != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the allocation outlives its member")
 		}
@@ -267,7 +267,7 @@ func (r *running) allocate(server signaling.ICEServer) error {
 
 // leftBehind waits for our goroutines to end and returns those that do not.
 func leftBehind() string {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		buf := make([]byte, 1<<20)
 		var left []string

@@ -75,7 +75,7 @@ func TestClientsBehindAProxy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			nc.SetDeadline(time.Now().Add(20 * time.Second))
+			nc.SetDeadline(time.Now().Add(time.Minute))
 			io.WriteString(nc, header)
 			if c.secure {
 				return tls.Client(nc, &tls.Config{RootCAs: r.roots, ServerName: "127.0.0.1"})

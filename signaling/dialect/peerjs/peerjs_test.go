@@ -109,7 +109,7 @@ func (p *peer) wantEnd(code int) {
 
 func (w *world) wantMembers(n int, why string) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		members := w.hub.Members()
 		if len(members) == n {
 			return
