@@ -8,7 +8,7 @@ SOAK_FOR    ?= 1h
 
 lab: tools ## loads and faults in full (25 minutes); the table goes to test/lab/results
 	cd test && RTCD_TEST_LONG=1 RTCD_LOADS_FOR=$(LOADS_FOR) RTCD_LOADS_RESULTS=$(LAB_RESULTS) \
-	  RTCD_LOADS_NAME=$(LAB_NAME) RTCD_LOADS_BY='make lab$(if $(LOADS_FOR), LOADS_FOR=$(LOADS_FOR))$(if $(ROWS), ROWS=$(ROWS))' \
+	  RTCD_LOADS_NAME=$(LAB_NAME) RTCD_LOADS_BY='make lab$(if $(LOADS_FOR), LOADS_FOR=$(LOADS_FOR))$(if $(ROWS), ROWS="$(ROWS)")' \
 	  $(GO) test -count=1 -v -timeout 120m -run '$(ROWS)' ./loads
 
 soak-hour: ## 10,000 packets/s, 500 allocations that come and go, 500 WebSockets, for SOAK_FOR; the account goes to test/lab/results/soak.md
