@@ -58,5 +58,6 @@ func setStreamSockopts(nc net.Conn) {
 		if raw, err := t.SyscallConn(); err == nil {
 			streamSockopts("", "", raw)
 		}
+		t.SetKeepAliveConfig(tcpKeepAlive)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"net"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"rtcd/internal/rawtcp"
 	"rtcd/turnsrv/relay"
 )
@@ -31,15 +29,7 @@ func TestHandedConnectionsAreFast(t *testing.T) {
 			if _, ok := below.(rawtcp.Trier); !ok {
 				t.Fatalf("%v: read and written by %T", tr, below)
 			}
-			raw, err := rawtcp.TCP(below.(interface{ NetConn() net.Conn }).NetConn()).SyscallConn()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var ms int
-			raw.Control(func(fd uintptr) { ms, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
-			if ms != 20_000 {
-				t.Errorf("%v: TCP_USER_TIMEOUT %d", tr, ms)
-			}
+			wantDeadPeersGivenUp(t, rawtcp.TCP(below.(interface{ NetConn() net.Conn }).NetConn()))
 		}
 		s.mu.Unlock()
 	}

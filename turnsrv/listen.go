@@ -123,13 +123,18 @@ func (s *Server) closeListeners() {
 	}
 }
 
+// tcpKeepAlive is how a silent peer is asked. With a TCP_USER_TIMEOUT the kernel gives up at the
+// first question after that time, if only one before was not answered: so there are several
+// within it, and one that is lost on the way ends nothing.
+var tcpKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 2 * time.Second, Count: 5}
+
 // listenTCP listens for one family only.
 func listenTCP(a netip.AddrPort) (net.Listener, error) {
 	network := "tcp4"
 	if a.Addr().Is6() {
 		network = "tcp6"
 	}
-	lc := net.ListenConfig{Control: streamSockopts}
+	lc := net.ListenConfig{Control: streamSockopts, KeepAliveConfig: tcpKeepAlive}
 	lc.SetMultipathTCP(false) // its connections inherit no options
 	return lc.Listen(context.Background(), network, a.String())
 }
