@@ -100,7 +100,7 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	k := &Keys{
 		allowShort: o.AllowShort,
 		realm:      o.Realm,
-		seen:       seen{max: o.MaxSeen, entries: map[[32]byte]seenEntry{}},
+		seen:       seen{max: o.MaxSeen, usernames: map[halfHash]string{}},
 		revoked:    revocations{max: o.MaxRevoked, byUser: map[string]*revocation{}},
 	}
 	k.SetRevoked(o.Revoked)
@@ -170,19 +170,13 @@ func (k *Keys) Verify(username, password string, now time.Time) (Login, bool) {
 // signed with its password has been verified, never before: the table is bounded,
 // and strangers must not be able to fill it. Issued usernames are in it already.
 func (k *Keys) Seen(username string, now time.Time) {
-	expires, _, err := ParseUsername(username)
-	if err != nil {
+	if _, _, err := ParseUsername(username); err != nil {
 		return
-	}
-	// An allocation outlives its credential, so what is in use stays known.
-	until := expires
-	if grace := now.Add(seenGrace); until.Before(grace) {
-		until = grace
 	}
 	hash := sha256.Sum256([]byte(username + ":" + k.realm))
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.seen.add(hash, seenEntry{username, until}, now)
+	k.seen.add(hash, username, now)
 }
 
 // Username finds the username behind a USERHASH, SHA-256(username ":" realm),
@@ -191,8 +185,8 @@ func (k *Keys) Seen(username string, now time.Time) {
 func (k *Keys) Username(hash [32]byte) (string, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	e, ok := k.seen.entries[hash]
-	return e.username, ok
+	username, ok := k.seen.usernames[halfOf(hash)]
+	return username, ok
 }
 
 // Revoke makes every credential of user worthless until the given time, which

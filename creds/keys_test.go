@@ -194,7 +194,7 @@ func TestSeenIsBounded(t *testing.T) {
 			t.Fatalf("%s is forgotten at once", name)
 		}
 	}
-	if n := len(k.seen.entries); n != 8 {
+	if n := len(k.seen.usernames); n != 8 {
 		t.Errorf("%d entries, want 8", n)
 	}
 	k.Seen("garbage", noon)
@@ -203,7 +203,7 @@ func TestSeenIsBounded(t *testing.T) {
 	}
 	// All of them expired long ago and have not been seen for the grace period.
 	k.Seen("1999999999:late", noon.Add(seenGrace))
-	if n := len(k.seen.entries); n != 1 || !known("1999999999:late") {
+	if n := len(k.seen.usernames); n != 1 || !known("1999999999:late") {
 		t.Errorf("%d entries after the others' time, want 1", n)
 	}
 }

@@ -2,47 +2,53 @@ package creds
 
 import (
 	"container/heap"
+	"strings"
 	"time"
 )
 
-// seenGrace is how long a username stays known after it was last seen valid,
-// if its credential expires earlier: twice the longest lifetime of an allocation.
+// seenGrace is how long a username stays known after its credential has expired, for an
+// allocation outlives that: twice the longest lifetime of an allocation.
 const seenGrace = 2 * time.Hour
 
-type seenEntry struct {
-	username string
-	until    time.Time
-}
-
 // seen maps USERHASH to username. It is bounded: when it is full, entries whose
-// time has passed go (looked for at most once a minute), else any one goes.
+// time has passed go (looked for at most once a minute), else any one goes. Busy servers
+// see many names, so it keeps half of each hash, and takes the times from the names.
 type seen struct {
-	max     int
-	entries map[[32]byte]seenEntry
-	swept   time.Time
+	max       int
+	usernames map[halfHash]string
+	swept     time.Time
 }
 
-func (s *seen) add(hash [32]byte, e seenEntry, now time.Time) {
-	if _, known := s.entries[hash]; !known && len(s.entries) >= s.max {
+// halfHash is the first half of a USERHASH.
+type halfHash [16]byte
+
+func halfOf(hash [32]byte) halfHash { return halfHash(hash[:16]) }
+
+func (s *seen) add(hash [32]byte, username string, now time.Time) {
+	h := halfOf(hash)
+	if _, known := s.usernames[h]; known {
+		return
+	}
+	if len(s.usernames) >= s.max {
 		s.makeRoom(now)
 	}
-	s.entries[hash] = e
+	s.usernames[h] = strings.Clone(username)
 }
 
 func (s *seen) makeRoom(now time.Time) {
 	if now.Sub(s.swept) >= time.Minute {
 		s.swept = now
-		for h, e := range s.entries {
-			if !now.Before(e.until) {
-				delete(s.entries, h)
+		for h, username := range s.usernames {
+			if expires, _, err := ParseUsername(username); err != nil || !now.Before(expires.Add(seenGrace)) {
+				delete(s.usernames, h)
 			}
 		}
 	}
-	for h := range s.entries {
-		if len(s.entries) < s.max {
+	for h := range s.usernames {
+		if len(s.usernames) < s.max {
 			return
 		}
-		delete(s.entries, h)
+		delete(s.usernames, h)
 	}
 }
 
