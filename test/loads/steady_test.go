@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,6 +59,7 @@ func TestL2EverythingAtOnce(t *testing.T) {
 	r := load(t, s, o)
 	if err := errors.Join(coming, talking); err != nil {
 		t.Error(err)
+		s.logEnds(t)
 	}
 	row.wantAccount(r)
 	if r.Left > 0 {
@@ -71,6 +73,25 @@ func TestL2EverythingAtOnce(t *testing.T) {
 	row.wantSteady(r.Samples, length)
 	s.wantIdle(t, row, idle)
 	row.detail = r.String()
+}
+
+// logEnds tells why rtcd and the kernel ended allocations and connections.
+func (s *server) logEnds(t *testing.T) {
+	t.Helper()
+	text, err := s.admin.Metrics(patient(t))
+	must(t, err)
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "rtcd_turn_connections_ended_total") || strings.HasPrefix(line, "rtcd_turn_allocations_closed_total") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	kernel, err := world.server.Command(patient(t), "cat", "/proc/net/netstat", "/proc/net/snmp").Output()
+	must(t, err)
+	for line := range strings.Lines(string(kernel)) {
+		if strings.HasPrefix(line, "Tcp") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
 }
 
 // wantSteady wants the last third of the samples to be like the first, after a tenth in which all begins. It is a matter of
