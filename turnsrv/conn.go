@@ -316,14 +316,19 @@ func (c *conn) enqueue(m *relay.Send, counts *relay.Counts) (wake bool) {
 
 var padding [4]byte
 
-// grow makes room for n more bytes. Doubling ends at most bytes, or what is needed: a
-// client that reads nothing shall not cost more than its queue.
+// grow makes room for n more bytes. It takes large steps, and the last one to most bytes, or
+// what is needed: a client that reads nothing shall not cost more than its queue, and what the
+// queue was before is garbage.
 func grow(b []byte, n, most int) []byte {
 	need := len(b) + n
 	if need <= cap(b) {
 		return b
 	}
-	return append(make([]byte, 0, max(need, min(2*cap(b), most))), b...)
+	step := 4 * cap(b)
+	if step > most/2 {
+		step = most
+	}
+	return append(make([]byte, 0, max(need, step)), b...)
 }
 
 // wakeWriter tells the writer that there is something in the queue.
