@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 }
 
 func runAll(m *testing.M, dir string) (code int, err error) {
+	if err := browser.Sparing(); err != nil {
+		return 1, err
+	}
 	if world.net, err = lab.New(); err != nil {
 		return 1, err
 	}

@@ -158,7 +158,7 @@ func pairScene(t *testing.T, b *browser.Browser) *page {
 	phone := open(t, b, visit{link: u.String(), preload: []string{`() => {
 		Object.defineProperty(navigator, "userAgent", {value: "Mobile"});
 	}`}})
-	me.wantSoon("the phone", `() => document.documentElement.dataset.paired === "1" && rtcdPair.links[0].path === "channel"`)
+	me.wantSoon("the phone", `() => document.documentElement.dataset.paired === "1" && rtcdPair.links[0]?.path === "channel"`)
 	phone.eval(nil, `async () => {
 		rtcdPair.write("Wi-Fi of the summer house:\nnetwork  elderflower\npassword on the fridge\n\nTrain back: 17:42, platform 3");
 		await rtcdPair.send(new Blob([new Uint8Array(3_400_000)]), "IMG_2041.jpg");
