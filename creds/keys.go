@@ -71,8 +71,8 @@ type KeysOptions struct {
 	Realm string
 	// Revoked are users whose credentials are worthless as long as they are listed.
 	Revoked []string
-	// MaxSeen bounds the usernames remembered for USERHASH. Zero means 65,536.
-	MaxSeen int
+	// MaxIssued bounds the usernames remembered for USERHASH. Zero means 65,536.
+	MaxIssued int
 	// MaxRevoked bounds the revocations held at once. Zero means 262,144.
 	MaxRevoked int
 }
@@ -85,14 +85,14 @@ type Keys struct {
 	listed     atomic.Pointer[map[string]bool] // users of SetRevoked
 
 	mu      sync.Mutex // guards the following
-	seen    seen
+	issued  issued
 	revoked revocations
 }
 
 // NewKeys returns Keys, or an error that says which secret is unfit and why.
 func NewKeys(o KeysOptions) (*Keys, error) {
-	if o.MaxSeen == 0 {
-		o.MaxSeen = 1 << 16
+	if o.MaxIssued == 0 {
+		o.MaxIssued = 1 << 16
 	}
 	if o.MaxRevoked == 0 {
 		o.MaxRevoked = 1 << 18
@@ -100,7 +100,7 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	k := &Keys{
 		allowShort: o.AllowShort,
 		realm:      o.Realm,
-		seen:       seen{max: o.MaxSeen, usernames: map[halfHash]string{}},
+		issued:     issued{max: o.MaxIssued, usernames: map[halfHash]string{}},
 		revoked:    revocations{max: o.MaxRevoked, byUser: map[string]*revocation{}},
 	}
 	k.SetRevoked(o.Revoked)
@@ -127,7 +127,9 @@ func (k *Keys) SetSecrets(secrets []string) error {
 func (k *Keys) Issue(user string, ttl time.Duration, now time.Time) Credential {
 	username := formatUsername(now.Add(ttl), user)
 	expires, _, _ := ParseUsername(username)
-	k.Seen(username, now)
+	k.mu.Lock()
+	k.issued.add(sha256.Sum256([]byte(username+":"+k.realm)), username, now)
+	k.mu.Unlock()
 	return Credential{
 		Username: username,
 		Password: password((*k.secrets.Load())[0], username),
@@ -166,26 +168,13 @@ func (k *Keys) Verify(username, password string, now time.Time) (Login, bool) {
 	return login, match == 1
 }
 
-// Seen remembers username for [Keys.Username]. Servers call it when a request
-// signed with its password has been verified, never before: the table is bounded,
-// and strangers must not be able to fill it. Issued usernames are in it already.
-func (k *Keys) Seen(username string, now time.Time) {
-	if _, _, err := ParseUsername(username); err != nil {
-		return
-	}
-	hash := sha256.Sum256([]byte(username + ":" + k.realm))
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.seen.add(hash, username, now)
-}
-
 // Username finds the username behind a USERHASH, SHA-256(username ":" realm),
-// among those issued by this process or seen valid (RFC 8489 §14.4). Whether it
+// among those issued by this process (RFC 8489 §14.4). Whether it
 // is still worth something is for [Keys.Lookup] to say.
 func (k *Keys) Username(hash [32]byte) (string, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	username, ok := k.seen.usernames[halfOf(hash)]
+	username, ok := k.issued.usernames[halfOf(hash)]
 	return username, ok
 }
 

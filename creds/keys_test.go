@@ -181,29 +181,23 @@ func TestUserhash(t *testing.T) {
 	}
 }
 
-func TestSeenIsBounded(t *testing.T) {
-	k := newKeys(t, KeysOptions{MaxSeen: 8})
-	known := func(username string) bool {
-		_, ok := k.Username(sha256.Sum256([]byte(username + ":")))
-		return ok
-	}
-	for i := range 100 {
-		name := fmt.Sprintf("1767225600:u%d", i)
-		k.Seen(name, noon)
-		if !known(name) {
-			t.Fatalf("%s is forgotten at once", name)
+func TestIssuedIsBounded(t *testing.T) {
+	k := newKeys(t, KeysOptions{MaxIssued: 8})
+	issue := func(user string, now time.Time) {
+		t.Helper()
+		c := k.Issue(user, time.Hour, now)
+		if _, ok := k.Username(sha256.Sum256([]byte(c.Username + ":"))); !ok {
+			t.Fatalf("%s is forgotten at once", c.Username)
 		}
 	}
-	if n := len(k.seen.usernames); n != 8 {
+	for i := range 100 {
+		issue(fmt.Sprintf("u%d", i), noon)
+	}
+	if n := len(k.issued.usernames); n != 8 {
 		t.Errorf("%d entries, want 8", n)
 	}
-	k.Seen("garbage", noon)
-	if known("garbage") {
-		t.Error("a malformed username is remembered")
-	}
-	// All of them expired long ago and have not been seen for the grace period.
-	k.Seen("1999999999:late", noon.Add(seenGrace))
-	if n := len(k.seen.usernames); n != 1 || !known("1999999999:late") {
+	issue("late", noon.Add(time.Hour)) // when all others have expired
+	if n := len(k.issued.usernames); n != 1 {
 		t.Errorf("%d entries after the others' time, want 1", n)
 	}
 }
@@ -223,7 +217,7 @@ func TestRestricted(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	k := newKeys(t, KeysOptions{MaxSeen: 16, MaxRevoked: 16})
+	k := newKeys(t, KeysOptions{MaxIssued: 16, MaxRevoked: 16})
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {

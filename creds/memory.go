@@ -2,18 +2,13 @@ package creds
 
 import (
 	"container/heap"
-	"strings"
 	"time"
 )
 
-// seenGrace is how long a username stays known after its credential has expired, for an
-// allocation outlives that: twice the longest lifetime of an allocation.
-const seenGrace = 2 * time.Hour
-
-// seen maps USERHASH to username. It is bounded: when it is full, entries whose
-// time has passed go (looked for at most once a minute), else any one goes. Busy servers
-// see many names, so it keeps half of each hash, and takes the times from the names.
-type seen struct {
+// issued maps USERHASH to username. It is bounded: when it is full, entries of expired
+// credentials go (looked for at most once a minute), else any one goes. There may be many, so
+// it keeps half of each hash, and takes the times from the names.
+type issued struct {
 	max       int
 	usernames map[halfHash]string
 	swept     time.Time
@@ -24,7 +19,7 @@ type halfHash [16]byte
 
 func halfOf(hash [32]byte) halfHash { return halfHash(hash[:16]) }
 
-func (s *seen) add(hash [32]byte, username string, now time.Time) {
+func (s *issued) add(hash [32]byte, username string, now time.Time) {
 	h := halfOf(hash)
 	if _, known := s.usernames[h]; known {
 		return
@@ -32,14 +27,14 @@ func (s *seen) add(hash [32]byte, username string, now time.Time) {
 	if len(s.usernames) >= s.max {
 		s.makeRoom(now)
 	}
-	s.usernames[h] = strings.Clone(username)
+	s.usernames[h] = username
 }
 
-func (s *seen) makeRoom(now time.Time) {
+func (s *issued) makeRoom(now time.Time) {
 	if now.Sub(s.swept) >= time.Minute {
 		s.swept = now
 		for h, username := range s.usernames {
-			if expires, _, err := ParseUsername(username); err != nil || !now.Before(expires.Add(seenGrace)) {
+			if expires, _, err := ParseUsername(username); err != nil || !now.Before(expires) {
 				delete(s.usernames, h)
 			}
 		}

@@ -45,6 +45,3 @@ func (r restKeys) Lookup(username string, unix int64) relay.Login {
 }
 
 func (r restKeys) Username(hash [32]byte) (string, bool) { return r.keys.Username(hash) }
-
-// Seen lets a username that proved itself be found by its USERHASH.
-func (r restKeys) Seen(username string) { r.keys.Seen(username, time.Now()) }

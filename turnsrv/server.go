@@ -199,11 +199,6 @@ func (s *Server) dropConn(c *conn) {
 
 // tell passes an event on.
 func (s *Server) tell(e relay.Event) {
-	if e.Kind == relay.Allocated {
-		if k, ok := s.opt.Keys.(interface{ Seen(username string) }); ok {
-			k.Seen(e.Info.Username)
-		}
-	}
 	if e.Kind == relay.Closed {
 		s.lives.ended(s.now(), &e)
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"time"
 
@@ -40,7 +41,7 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 	}
 	r.username = string(name)
 	if hasHash {
-		if r.username, ok = t.keys.Username([32]byte(hash)); !ok {
+		if r.username, ok = t.behind([32]byte(hash), a); !ok {
 			r.batch.Counts.came(AuthMalformed)
 			t.refuseLogin(r, WhyUnknown, allFeatures&^featureUsernameAnonymity)
 			return false
@@ -67,6 +68,15 @@ func (t *Table) authenticate(r *request, a *allocation) bool {
 		return false
 	}
 	return true
+}
+
+// behind finds the username of a USERHASH. That of the client's own allocation is known,
+// whoever minted the credential.
+func (t *Table) behind(hash [32]byte, a *allocation) (username string, ok bool) {
+	if a != nil && sha256.Sum256([]byte(a.username+":"+t.realm)) == hash {
+		return a.username, true
+	}
+	return t.keys.Username(hash)
 }
 
 // refuseLogin answers 401 to credentials that are not good. Whose address has sent

@@ -123,6 +123,15 @@ func TestUserhashThatNobodyKnows(t *testing.T) {
 	}
 	c.username, c.useHash = known, false
 	c.mustAllocate()
+
+	// From now on the allocation itself knows whose it is.
+	delete(w.keys, known)
+	c.useHash = true
+	c.exchange(c.message(stun.MethodRefresh, attrs{lifetime(700)})).want(0)
+	other := w.caller("bob", "11.22.33.102:1000")
+	other.username, other.useHash = known, true
+	other.exchangeChallenge()
+	other.exchange(other.message(stun.MethodAllocate, attrs{udpTransport})).want(401)
 }
 
 func TestAttributesAfterIntegrityAreIgnored(t *testing.T) {
