@@ -72,9 +72,9 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
-// collectSoon keeps less garbage than the runtime would, unless GOGC says how much. The relay
-// makes none for packets, so this costs next to nothing; with many idle sessions, the largest
-// part of the memory beside what lives is garbage.
+// collectSoon keeps less garbage than the runtime would, unless GOGC says how much. With many
+// idle sessions most of the memory beside what lives is garbage. The relay makes none for
+// packets; the hub makes some for each message, and may lose a few percent of its speed.
 func collectSoon() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(75)
