@@ -21,7 +21,7 @@ func (s *Session) Apply(m Message) {
 	s.recv.Lock()
 	defer s.recv.Unlock()
 	s.hub.metrics.verb(m.Type).Inc()
-	s.take(time.Now(), &m)
+	s.take(time.Now(), &m, nil)
 }
 
 // Rename gives the member another user name, as a login after the connection does. Its

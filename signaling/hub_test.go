@@ -380,12 +380,12 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// faulty is an ICE that panics for everybody whose turn it is.
-type faulty struct{ calls int }
+// faulty is an ICE that panics when it is asked for the nth time.
+type faulty struct{ calls, nth int }
 
 func (f *faulty) Mint(string) ICEServers {
-	if f.calls++; f.calls == 2 {
-		panic("the second one")
+	if f.calls++; f.calls == f.nth {
+		panic("the nth one")
 	}
 	return ICEServers{TTL: time.Hour}
 }
@@ -397,7 +397,7 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	var mu sync.Mutex
 	var log bytes.Buffer
 	w := newWorld(t, Options{
-		ICE: &faulty{}, Metrics: registry,
+		ICE: &faulty{nth: 2}, Metrics: registry,
 		Log: slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil)),
 	})
 	ann, _ := w.enter("ann", `{"type":"hello","room":"r"}`)
@@ -416,7 +416,7 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if !strings.Contains(log.String(), "the second one") {
+	if !strings.Contains(log.String(), "the nth one") {
 		t.Fatalf("not logged: %s", log.String())
 	}
 }

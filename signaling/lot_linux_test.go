@@ -12,6 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+// unpinged is a hub whose pings wake nobody during a test.
+var unpinged = Options{PingEvery: time.Hour, DeadAfter: 3 * time.Hour}
+
 // eachWire runs f over TCP and over TLS, with a hub that parks its sockets soon.
 func eachWire(t *testing.T, o Options, f func(t *testing.T, w *world)) {
 	o.idleAfter = 20 * time.Millisecond
@@ -46,7 +49,7 @@ func (w *world) wantParked(n int) {
 
 // TestIdleSocketsAreParked: who is parked hears, speaks and ends as everybody does.
 func TestIdleSocketsAreParked(t *testing.T) {
-	eachWire(t, Options{}, func(t *testing.T, w *world) {
+	eachWire(t, unpinged, func(t *testing.T, w *world) {
 		ann, _ := w.enter("ann", `{"type":"hello","room":"r"}`)
 		bob, welcome := w.enter("bob", `{"type":"hello","room":"r"}`)
 		ann.want(`{"event":"join"}`)
@@ -78,7 +81,7 @@ func TestIdleSocketsAreParked(t *testing.T) {
 
 // TestWhatFollowsHelloIsRead: nobody parks on frames that came with hello.
 func TestWhatFollowsHelloIsRead(t *testing.T) {
-	eachWire(t, Options{}, func(t *testing.T, w *world) {
+	eachWire(t, unpinged, func(t *testing.T, w *world) {
 		c := w.open("c", nil)
 		var all []byte
 		for _, text := range []string{`{"type":"hello","room":"r"}`, `{"type":"ping","id":1}`, `{"type":"ping","id":2}`} {
@@ -96,7 +99,7 @@ func TestWhatFollowsHelloIsRead(t *testing.T) {
 // TestAMessageMayComeSlowly: only silence between messages parks a socket, and no
 // pause within one ends it.
 func TestAMessageMayComeSlowly(t *testing.T) {
-	eachWire(t, Options{}, func(t *testing.T, w *world) {
+	eachWire(t, unpinged, func(t *testing.T, w *world) {
 		c, _ := w.enter("c", `{"type":"hello","room":"r"}`)
 		w.wantParked(1)
 		const text = `{"type":"ping","id":7}`

@@ -293,6 +293,9 @@ func validName(s string) bool {
 // deceives says whether a character of a name could make it look like another's, or like
 // more than a name: controls, line ends, and marks that turn the direction of writing.
 func deceives(r rune) bool {
+	if r < utf8.RuneSelf { // the usual
+		return r < ' ' || r == 0x7f
+	}
 	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 

@@ -3,8 +3,9 @@ package signaling
 import "time"
 
 // receive takes one message of the native protocol that came over l and took so many
-// bytes there. It says whether l is still the session's link. It keeps nothing of data.
-func (s *Session) receive(now time.Time, l *link, data []byte, size int) bool {
+// bytes there. It says whether l is still the session's link. It keeps nothing of data. A lone turn
+// goes to row, if that is not nil.
+func (s *Session) receive(now time.Time, l *link, data []byte, size int, row *[]turn) bool {
 	s.recv.Lock()
 	defer s.recv.Unlock()
 	m, err := ParseMessage(data)
@@ -34,7 +35,7 @@ func (s *Session) receive(now time.Time, l *link, data []byte, size int) bool {
 		}
 	default:
 		s.hub.metrics.verb(m.Type).Inc()
-		others := s.take(now, &m)
+		others := s.take(now, &m, row)
 		s.bytes.charge(max(0, others-1) * len(data)) // the first is paid
 	}
 	return true
@@ -51,7 +52,7 @@ func (s *Session) overRate(now time.Time, m *Message) {
 
 // take carries out a message and returns how many events it made for others; s.recv is
 // held.
-func (s *Session) take(now time.Time, m *Message) (others int) {
+func (s *Session) take(now time.Time, m *Message, row *[]turn) (others int) {
 	switch m.Type {
 	case TypeHello:
 		s.expel(ReasonLimits, CloseProtocol, "a second hello", false, false)
@@ -61,7 +62,7 @@ func (s *Session) take(now time.Time, m *Message) (others int) {
 		s.ice(now, m)
 	default:
 		joined := ""
-		s.in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+		s.in.doIn(row, now, func(t *Tenant, out []Delivery) []Delivery {
 			if m.Type == TypeJoin && !s.purse.affords(now) {
 				return append(out, Delivery{To: s.member, Event: errorEvent(m, refuse(CodeRate, "left and joined too often: once a minute from now on"))})
 			}

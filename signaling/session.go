@@ -206,7 +206,7 @@ func (s *Session) wrote(l *link, batch *[]Frame, sent *tally, err error) bool {
 	sent.add(s.hub.metrics, *batch)
 	clear(*batch)
 	if err != nil {
-		l.t.Close(0, "")
+		s.later(func() { l.t.Close(0, "") }) // it waits for a reader, which the caller may be
 	}
 	return err == nil
 }

@@ -32,7 +32,8 @@ type socket struct {
 	link     *link
 	controls bucket
 	parkable bool
-	place    uint64 // in the lot
+	place    uint64  // in the lot
+	row      *[]turn // in a stay: who is written to when all that came is taken
 }
 
 // controlRate bounds control frames, which no message limit sees.
@@ -133,6 +134,12 @@ func (c *socket) wait() error {
 	w := c.wire
 	w.waiting, w.taken = true, 0
 	defer func() { w.waiting = false }()
+	if c.session != nil && w.try != nil && !w.closing.Load() {
+		if err := c.stay(); err != nil {
+			return err
+		}
+		w.taken = 0
+	}
 	for {
 		head, err := w.r.Peek(2)
 		if err != nil || head[0] != finPong || head[1] < masked || head[1] > masked+maxControl {
@@ -186,7 +193,7 @@ func (c *socket) read() error {
 		c.fail(CloseRate, "too many hellos")
 	case c.session == nil:
 		c.hello(b.Bytes())
-	case c.session.receive(now, c.link, b.Bytes(), c.wire.taken):
+	case c.session.receive(now, c.link, b.Bytes(), c.wire.taken, c.row):
 		c.extend(now, c.hub.o.DeadAfter)
 	}
 	return nil
@@ -401,19 +408,24 @@ func (c *socket) send(batch []Frame, put func(p []byte) (room bool, err error)) 
 			batchBuffers.Put(b)
 		}
 	}()
+	from := 0 // of what is in b
 	for i, f := range batch {
 		if f.Event.Type == TypePing {
 			c.hub.lot.wake(c)
 		}
 		if len(*b) > maxKept/2 {
-			if room, err = put(*b); !room || err != nil {
+			if room, err = put(*b); errors.Is(err, errBusy) {
+				return batch[from:], false, nil
+			} else if !room || err != nil {
 				return batch[i:], room, err
 			}
-			*b = (*b)[:0]
+			*b, from = (*b)[:0], i
 		}
 		*b = f.append(*b)
 	}
-	room, err = put(*b)
+	if room, err = put(*b); errors.Is(err, errBusy) {
+		return batch[from:], false, nil
+	}
 	return nil, room, err
 }
 

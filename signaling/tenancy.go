@@ -48,7 +48,13 @@ func newTenancy(h *Hub, hello *Hello) *tenancy {
 
 // do runs decide under the lock and delivers what it decided.
 func (x *tenancy) do(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) {
-	due, revoke := x.decide(now, decide)
+	x.doIn(nil, now, decide)
+}
+
+// doIn is do for a reader that writes to those in row itself, when it has taken all that came;
+// else row is nil.
+func (x *tenancy) doIn(row *[]turn, now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) {
+	due, revoke := x.decide(row, now, decide)
 	x.hub.agenda.sooner(&x.slot, due)
 	for _, user := range revoke {
 		x.hub.metrics.revoked.Inc()
@@ -57,18 +63,18 @@ func (x *tenancy) do(now time.Time, decide func(t *Tenant, out []Delivery) []Del
 }
 
 // decide is do, but for what is to be revoked.
-func (x *tenancy) decide(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string) {
-	due, revoke, ended := x.decideLocked(now, decide)
+func (x *tenancy) decide(row *[]turn, now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string) {
+	due, revoke, ended := x.decideLocked(row, now, decide)
 	for _, e := range ended {
 		e.session.logEnd(e.code, e.reason)
 	}
 	return due, revoke
 }
 
-func (x *tenancy) decideLocked(now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string, []ending) {
+func (x *tenancy) decideLocked(row *[]turn, now time.Time, decide func(t *Tenant, out []Delivery) []Delivery) (time.Time, []string, []ending) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	defer x.hub.takeTurns(&x.turns) // after a panic, too: nobody else writes to them
+	defer x.hub.takeTurns(&x.turns, row) // after a panic, too: nobody else writes to them
 	out := decide(x.tenant, x.out[:0])
 	for i := 0; i < len(out); i++ { // it grows when a member turns out to be too slow
 		out = x.deliver(now, out[i], out)
@@ -147,6 +153,6 @@ func (x *tenancy) open(now time.Time, s *Session) (*ICEServers, int) {
 func (x *tenancy) due(now time.Time) time.Time {
 	var nobody *Session
 	defer x.hub.guard(&nobody)
-	due, _ := x.decide(now, func(t *Tenant, out []Delivery) []Delivery { return t.Tick(now, out) })
+	due, _ := x.decide(nil, now, func(t *Tenant, out []Delivery) []Delivery { return t.Tick(now, out) })
 	return due
 }

@@ -21,8 +21,14 @@ var rows = sync.Pool{New: func() any { b := make([]turn, 0, turnsInRow); return 
 // takeTurns empties turns and writes to all of them without waiting for anybody: a goroutine for many receivers
 // of one message, where each would need one of its own if it might have to wait. It begins
 // when those who are already about to speak have spoken, so that what they say goes out in
-// the same write.
-func (h *Hub) takeTurns(turns *[]turn) {
+// the same write. A lone turn goes to row, if that is not nil.
+func (h *Hub) takeTurns(turns, row *[]turn) {
+	if len(*turns) == 1 && row != nil {
+		*row = append(*row, (*turns)[0])
+		clear(*turns)
+		*turns = (*turns)[:0]
+		return
+	}
 	if len(*turns) == 1 { // nothing to share
 		t := (*turns)[0]
 		h.wg.Add(1)
@@ -40,17 +46,26 @@ func (h *Hub) takeTurns(turns *[]turn) {
 		go func() {
 			defer h.wg.Done()
 			runtime.Gosched()
-			var sent tally
-			for _, t := range *row {
-				t.s.writeNow(t.l, &sent)
-			}
-			sent.tell(h.metrics, time.Now())
-			clear(*row)
+			h.writeRow(row)
 			rows.Put(row)
 		}()
 	}
 	clear(*turns)
 	*turns = (*turns)[:0]
+}
+
+// writeRow takes the turns in row and empties it.
+func (h *Hub) writeRow(row *[]turn) {
+	if len(*row) == 0 {
+		return
+	}
+	var sent tally
+	for _, t := range *row {
+		t.s.writeNow(t.l, &sent)
+	}
+	sent.tell(h.metrics, time.Now())
+	clear(*row)
+	*row = (*row)[:0]
 }
 
 // writeNow is write for a goroutine that must not wait. What has to wait goes on in another.

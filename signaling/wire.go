@@ -28,10 +28,12 @@ type wire struct {
 	waiting bool                      // between two messages
 	taken   int                       // bytes read since the last message
 	most    int                       // so many are one message, however it is cut into frames
+	staying bool                      // in a stay
+	filled  bool                      // and the last read took all that there was room for
 	closing atomic.Bool               // the far side has a closeGrace left
 	cut     atomic.Pointer[time.Time] // when that ends; nil before the close frame is out
 
-	try rawtcp.Trier // the connection, if it can write without waiting; else nil
+	try rawtcp.Trier // the connection, if it can read and write without waiting; else nil
 
 	mu     sync.Mutex // guards the following, and makes writes whole
 	armed  time.Time  // when the write deadline was set
@@ -83,10 +85,15 @@ func (w *wire) send(p []byte) error {
 	return err
 }
 
-// trySend is send without waiting. It takes p in any case; if it reports false, some of it
-// still has to be sent, which the next write does.
+// errBusy is trySend's when somebody else writes: it has taken nothing.
+var errBusy = errors.New("somebody else writes")
+
+// trySend is send without waiting. It takes p unless somebody else writes; if it reports false,
+// some of it still has to be sent, which the next write does.
 func (w *wire) trySend(p []byte) (all bool, err error) {
-	w.mu.Lock()
+	if !w.mu.TryLock() {
+		return false, errBusy
+	}
 	defer w.mu.Unlock()
 	switch {
 	case w.closed:
@@ -160,6 +167,12 @@ func earlier(a, b time.Time) time.Time {
 // Read implements net.Conn for the library. In the middle of a message only silence
 // until dead is an end.
 func (w *wire) Read(p []byte) (int, error) {
+	if w.staying {
+		n, err := w.try.TryRead(p)
+		w.taken += n
+		w.filled = n == len(p)
+		return n, err
+	}
 	n, err := w.Conn.Read(p)
 	if n == 0 && !w.waiting && isTimeout(err) && time.Now().Before(w.dead) && !w.closing.Load() {
 		w.arm(w.dead)

@@ -15,6 +15,7 @@ type conn struct {
 	raw    syscall.RawConn
 	rd, wr call
 	put    func(fd uintptr) // made once, too
+	fd     uintptr          // in Each
 }
 
 // call is one Read or Write on its way.
@@ -75,6 +76,30 @@ func (c *conn) TryWrite(b []byte) (int, error) {
 	}
 	c.wr.b = b
 	return c.wr.result(c.raw.Control(c.put))
+}
+
+// Each calls f each time that something may have come.
+func (c *conn) Each(f func() (done bool)) error {
+	return c.raw.Read(func(fd uintptr) bool {
+		c.fd = fd
+		return f()
+	})
+}
+
+// TryRead reads what is there, within Each.
+func (c *conn) TryRead(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	c.rd.b = b[:min(len(b), maxRead)]
+	if !c.rd.read(c.fd) {
+		return 0, ErrNothing
+	}
+	n, err := c.rd.result(nil)
+	if n == 0 && err == nil {
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 // result ends the call and says how it went; err is the netpoller's.
