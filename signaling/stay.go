@@ -17,10 +17,17 @@ func (c *socket) stay() error {
 	}
 	c.wire.staying = true
 	defer func() { c.wire.staying = false }()
-	return c.wire.try.Each(func() (done bool) { return c.inRow(c.takeNew) })
+	return c.wire.try.Each(func() (done bool) {
+		for {
+			if done = c.inRow(c.takeNew); done || !c.wire.filled {
+				return done
+			}
+		}
+	})
 }
 
-// inRow calls take, and then writes to those who were told something.
+// inRow calls take, and then writes to those who were told something, who wait for no more
+// than what is in the buffer.
 func (c *socket) inRow(take func() (done bool)) (done bool) {
 	c.row = rows.Get().(*[]turn)
 	defer func() { // after a panic, too: nobody else writes to them
@@ -31,18 +38,13 @@ func (c *socket) inRow(take func() (done bool)) (done bool) {
 	return take()
 }
 
-// takeNew takes what has come, and reports true if the library shall go on.
+// takeNew takes what one read brings, and reports true if the library shall go on.
 func (c *socket) takeNew() (done bool) {
-	w := c.wire
-	for w.filled = true; w.filled; {
-		if _, err := w.r.Peek(1); err != nil {
-			return !errors.Is(err, rawtcp.ErrNothing)
-		}
-		if c.takeBuffered() {
-			return true
-		}
+	c.wire.filled = false
+	if _, err := c.wire.r.Peek(1); err != nil {
+		return !errors.Is(err, rawtcp.ErrNothing)
 	}
-	return false
+	return c.takeBuffered()
 }
 
 // takeBuffered takes the messages that are in the reader's buffer, and reports true if
