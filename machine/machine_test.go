@@ -170,20 +170,21 @@ func TestOffset(t *testing.T) {
 
 func TestOffsetRefusesWhatIsNoTime(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func([]byte)
-		want   string
+		change   func([]byte)
+		patience time.Duration
+		want     string
 	}{
-		"a refusal":               {func(a []byte) { a[1] = 0 }, "no time to give"},
-		"a server without a time": {func(a []byte) { a[0] |= 3 << 6 }, "no time to give"},
-		"somebody else's answer":  {func(a []byte) { a[24]++ }, "does not answer"},
-		"a request":               {func(a []byte) { a[0] = 4<<3 | 3 }, "does not answer"},
+		"a refusal":               {func(a []byte) { a[1] = 0 }, time.Minute, "no time to give"},
+		"a server without a time": {func(a []byte) { a[0] |= 3 << 6 }, time.Minute, "no time to give"},
+		"somebody else's answer":  {func(a []byte) { a[24]++ }, 500 * time.Millisecond, "does not answer"},
+		"a request":               {func(a []byte) { a[0] = 4<<3 | 3 }, 500 * time.Millisecond, "does not answer"},
 	} {
 		server := timeServer(t, func(r []byte) []byte {
 			a := answer(r, time.Now())
 			c.change(a)
 			return a
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), c.patience)
 		_, err := Offset(ctx, server)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), c.want) {
