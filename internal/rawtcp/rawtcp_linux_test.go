@@ -61,13 +61,13 @@ func TestEach(t *testing.T) {
 			}
 		}
 	})
-	if err != nil || string(got) != "fourmore" || len(ends) != 1 || ends[0] != io.EOF {
+	if err != nil || string(got) != "fourmore" || len(ends) != 1 || !errors.Is(ends[0], io.EOF) {
 		t.Fatalf("%v, got %q, ends %v", err, got, ends)
 	}
 	if n, err := near.TryRead(nil); n != 0 || err != nil {
 		t.Fatal(n, err)
 	}
-	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatal("afterwards: ", n, err)
 	}
 }
