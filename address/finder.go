@@ -38,7 +38,7 @@ func (o Options) withDefaults() Options {
 		o.stun = askSTUN
 	}
 	if o.metadata == nil {
-		o.metadata = func(ctx context.Context) []Claim { return askMetadata(ctx, new(net.Dialer).DialContext) }
+		o.metadata = func(ctx context.Context) []Claim { return askMetadata(ctx, new(net.Dialer).DialContext, metadataWait) }
 	}
 	if o.changes == nil {
 		o.changes = changes

@@ -69,10 +69,11 @@ var clouds = []cloud{
 // dialFunc connects, as net.Dialer does.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// askMetadata asks the metadata services of all clouds for the public IPv4 address.
+// askMetadata asks the metadata services of all clouds for the public IPv4 address, and waits
+// no longer than wait for all of them.
 // The IPv6 addresses of such a machine are on its interfaces.
-func askMetadata(ctx context.Context, dial dialFunc) (claims []Claim) {
-	ctx, cancel := context.WithTimeout(ctx, metadataWait)
+func askMetadata(ctx context.Context, dial dialFunc, wait time.Duration) (claims []Claim) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	client := &http.Client{
 		// No proxy: it would ask from another machine.
