@@ -17,7 +17,7 @@ import (
 func checkCommand() *cobra.Command {
 	var flags configFlags
 	var asJSON bool
-	var ntp string
+	var ntp []string
 	var running vitals
 	cmd := &cobra.Command{
 		Use:     "check",
@@ -25,7 +25,7 @@ func checkCommand() *cobra.Command {
 		Short:   "Look over configuration, machine and network: one row per fact, with the remedy",
 		Long: "Looks over configuration, machine and network: one row per fact (ok, warn or fail), and below it what\n" +
 			"to do about it. It changes nothing and asks nobody outside, but for names of the configuration and the\n" +
-			"time server of --ntp. Where rtcd runs here, it also relays packets through it.\n\n" +
+			"time servers of --ntp. Where rtcd runs here, it also relays packets through it.\n\n" +
 			"The exit status is 1 if a row is fail. --json prints {\"ok\", \"rows\": [{\"status\", \"about\", \"detail\",\n" +
 			"\"remedy\"}]}.",
 		Args: noArgs,
@@ -49,7 +49,7 @@ func checkCommand() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&ntp, "ntp", "", "compare the clock with this time `server`")
+	cmd.Flags().StringSliceVar(&ntp, "ntp", nil, "compare the clock with this time `server`; best with two, which have to agree")
 	running.add(cmd)
 	return cmd
 }
@@ -75,7 +75,7 @@ type fact struct {
 type doctor struct {
 	flags  configFlags
 	senses senses
-	ntp    string // time server to ask, "" for none
+	ntp    []string // time servers to ask
 	rows   []fact
 
 	// What has been found out so far.

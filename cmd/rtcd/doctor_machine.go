@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"rtcd/machine"
@@ -137,7 +138,7 @@ func (d *doctor) examineClock(ctx context.Context) {
 		return
 	}
 	kept, known := d.senses.synchronized()
-	if d.ntp != "" {
+	if len(d.ntp) > 0 {
 		d.askTime(ctx, kept || !known)
 		return
 	}
@@ -151,28 +152,45 @@ func (d *doctor) examineClock(ctx context.Context) {
 	}
 }
 
-// askTime compares the clock with a time server.
+// askTime compares the clock with time servers. One that is wrong itself shows where there
+// are two.
 func (d *doctor) askTime(ctx context.Context, kept bool) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	offset, err := machine.Offset(ctx, d.ntp)
-	if err != nil {
-		d.row(warn, "clock", err.Error(), "name another time server with --ntp, or let UDP port 123 out")
-		return
+	const another = "name another time server with --ntp"
+	var details []string
+	var least, most time.Duration
+	for i, server := range d.ntp {
+		offset, err := askOneTime(ctx, server)
+		if err != nil {
+			d.row(warn, "clock", err.Error(), another+", or let UDP port 123 out")
+			return
+		}
+		if i == 0 {
+			least, most = offset, offset
+		}
+		least, most = min(least, offset), max(most, offset)
+		side := "behind"
+		if offset < 0 {
+			side = "ahead of"
+		}
+		details = append(details, fmt.Sprintf("%s %s %s", offset.Abs().Round(time.Millisecond), side, server))
 	}
-	side := "behind"
-	if offset < 0 {
-		side = "ahead of"
-	}
-	detail := fmt.Sprintf("%s %s %s", offset.Abs().Round(time.Millisecond), side, d.ntp)
+	detail, off := strings.Join(details, ", "), max(least.Abs(), most.Abs())
 	switch {
-	case offset.Abs() >= clockOff:
+	case most-least >= clockSoso:
+		d.row(warn, "clock", detail+": one of them is wrong", another)
+	case off >= clockOff:
 		d.row(fail, "clock", detail+": credentials expire at the wrong time", keepClock)
-	case offset.Abs() >= clockSoso || !kept:
+	case off >= clockSoso || !kept:
 		d.row(warn, "clock", detail+", and nothing keeps it right", keepClock)
 	default:
 		d.row(ok, "clock", detail, "")
 	}
+}
+
+func askOneTime(ctx context.Context, server string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return machine.Offset(ctx, server)
 }
 
 // newestFile is the file of the configuration that was written last.

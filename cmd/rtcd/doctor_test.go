@@ -116,37 +116,50 @@ func TestAClockThatNobodyKeeps(t *testing.T) {
 	d.wantRow(t, "clock", warn, "nothing keeps it right", "timedatectl set-ntp true")
 }
 
-// A time server on loopback that is ahead, by as much as is worth a row.
+// timeServer tells on loopback a time that is ahead, once.
+func timeServer(t *testing.T, ahead time.Duration) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	// The loop owns it; one request, or the end of the socket, ends it.
+	go func() {
+		defer close(done)
+		b := make([]byte, 48)
+		if _, from, err := conn.ReadFrom(b); err == nil {
+			conn.WriteTo(ntpAnswer(b, time.Now().Add(ahead)), from)
+		}
+	}()
+	t.Cleanup(func() {
+		conn.Close()
+		<-done
+	})
+	return conn.LocalAddr().String()
+}
+
+// Time servers that are ahead, by as much as is worth a row.
 func TestAClockThatIsOff(t *testing.T) {
 	for _, c := range []struct {
-		ahead          time.Duration
+		ahead          []time.Duration
 		s              status
 		detail, remedy string
 	}{
-		{2 * time.Minute, fail, "behind", "timedatectl"},
-		{-2 * time.Minute, fail, "ahead of", "timedatectl"},
-		{10 * time.Second, warn, "behind", "timedatectl"},
-		{0, ok, "", ""},
+		{[]time.Duration{2 * time.Minute}, fail, "behind", "timedatectl"},
+		{[]time.Duration{-2 * time.Minute}, fail, "ahead of", "timedatectl"},
+		{[]time.Duration{10 * time.Second}, warn, "behind", "timedatectl"},
+		{[]time.Duration{0}, ok, "", ""},
+		{[]time.Duration{2 * time.Minute, 2 * time.Minute}, fail, "behind", "timedatectl"},
+		{[]time.Duration{0, 2 * time.Minute}, warn, "one of them is wrong", "--ntp"},
+		{[]time.Duration{0, 0}, ok, "", ""},
 	} {
-		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		// The loop owns it; one request, or the end of the socket, ends it.
-		go func() {
-			defer close(done)
-			b := make([]byte, 48)
-			if _, from, err := conn.ReadFrom(b); err == nil {
-				conn.WriteTo(ntpAnswer(b, time.Now().Add(c.ahead)), from)
-			}
-		}()
 		d := patientOn(t, nil)
-		d.ntp = conn.LocalAddr().String()
+		for _, ahead := range c.ahead {
+			d.ntp = append(d.ntp, timeServer(t, ahead))
+		}
 		d.examineClock(t.Context())
 		d.wantRow(t, "clock", c.s, c.detail, c.remedy)
-		conn.Close()
-		<-done
 	}
 }
 
@@ -168,7 +181,7 @@ func TestATimeServerThatIsSilent(t *testing.T) {
 	}
 	defer conn.Close()
 	d := patientOn(t, nil)
-	d.ntp = conn.LocalAddr().String()
+	d.ntp = []string{conn.LocalAddr().String()}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	d.examineClock(ctx)
