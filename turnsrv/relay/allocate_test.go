@@ -316,9 +316,10 @@ func TestQuotas(t *testing.T) {
 		o.Policy.Limits = Limits{AllocationsPerUser: 2, AllocationsPerIP: 3, Allocations: 4}
 	})
 	w.keys["1800003600"] = Login{Verdict: Valid, Passwords: []string{"pw-"}}
+	w.keys["1800007200:alice"] = Login{Verdict: Valid, Passwords: []string{"pw-alice"}, User: "alice"}
 	a1, a2 := w.caller("alice", "11.22.33.101:1"), w.caller("alice", "11.22.33.101:2")
 	a1.mustAllocate()
-	a2.username = "1800003600:alice"
+	a2.username = "1800007200:alice" // minted later, for the same user
 	a2.mustAllocate()
 	w.caller("alice", "11.22.33.102:1").allocate().want(486) // her third
 	w.caller("bob", "11.22.33.101:3").mustAllocate()

@@ -55,9 +55,12 @@ func TestNonce(t *testing.T) {
 	}
 	c.exchange(c.message(stun.MethodRefresh, nil)).want(0)
 
-	thief := w.caller("alice", "11.22.33.102:1000") // another address, the same nonce
-	thief.nonce, thief.realm = c.nonce, c.realm
-	thief.exchange(thief.message(stun.MethodAllocate, attrs{udpTransport})).want(438)
+	var thief *caller
+	for _, addr := range []string{"11.22.33.102:1000", "11.22.33.101:1001"} { // another address or port, the same nonce
+		thief = w.caller("alice", addr)
+		thief.nonce, thief.realm = c.nonce, c.realm
+		thief.exchange(thief.message(stun.MethodAllocate, attrs{udpTransport})).want(438)
+	}
 	thief.nonce = "0123456789"
 	thief.exchange(thief.message(stun.MethodAllocate, attrs{udpTransport})).want(438)
 

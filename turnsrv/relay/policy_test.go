@@ -156,6 +156,34 @@ func TestRecommendedDeny(t *testing.T) {
 	}
 }
 
+// registries are the prefixes that IANA's registries call special (IPv4, IPv6: not globally
+// reachable, or for other than unicast between hosts), and those that once were special.
+var registries = []string{
+	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
+	"192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
+	"198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+	"::/128", "::1/128", "::/96", "::ffff:0:0/104", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23",
+	"2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+}
+
+// TestTheRegistriesAreRefused: of each of them the first address and the last.
+func TestTheRegistriesAreRefused(t *testing.T) {
+	p := compile(Policy{}, nil)
+	for _, s := range registries {
+		prefix := netip.MustParsePrefix(s)
+		last := prefix.Addr().AsSlice()
+		for i := prefix.Bits(); i < 8*len(last); i++ {
+			last[i/8] |= 0x80 >> (i % 8)
+		}
+		end, _ := netip.AddrFromSlice(last)
+		for _, addr := range []netip.Addr{prefix.Addr(), end} {
+			if p.admits(netip.AddrPortFrom(addr, 9)) {
+				t.Errorf("%v of %s is admitted", addr, s)
+			}
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	p := Policy{}.withDefaults()
 	if p.MinPort != 49152 || p.MaxPort != 65535 || p.PortRest != 2*time.Minute || len(p.Deny) == 0 {
