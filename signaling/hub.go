@@ -178,6 +178,12 @@ func (h *Hub) open(hello Hello, t Transport) (*Session, *link, *Error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	panics := true
+	defer func() {
+		if panics { // then nobody else knows of the session
+			s.expel(ReasonLimits, CloseInternal, "internal error", false, true)
+		}
+	}()
 	first, in := s.link, s.in
 	welcome := h.welcome(s, s.generation, false)
 	welcome.Re = hello.Join.ID
@@ -196,6 +202,7 @@ func (h *Hub) open(hello Hello, t Transport) (*Session, *link, *Error) {
 		welcome.Welcome.Rooms = s.member.rooms(true)
 		return out
 	})
+	panics = false
 	if err != nil {
 		s.abandon()
 		return nil, nil, err
@@ -477,9 +484,22 @@ func (h *Hub) guard(s **Session) {
 	if fault == nil {
 		return
 	}
-	h.metrics.panics.Inc()
-	h.log.Error("panic in a session", "panic", fault, "stack", string(debug.Stack()))
+	h.caught(fault)
 	if *s != nil {
 		(*s).expel(ReasonLimits, CloseInternal, "internal error", false, true)
 	}
+}
+
+// Guard is deferred by the goroutines of a dialect's connections: a panic is counted and
+// logged, and end, which ends this connection, is called.
+func (h *Hub) Guard(end func()) {
+	if fault := recover(); fault != nil {
+		h.caught(fault)
+		end()
+	}
+}
+
+func (h *Hub) caught(fault any) {
+	h.metrics.panics.Inc()
+	h.log.Error("panic in a session", "panic", fault, "stack", string(debug.Stack()))
 }

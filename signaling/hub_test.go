@@ -384,11 +384,11 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// faulty is an ICE that panics when it is asked for the nth time.
-type faulty struct{ calls, nth int }
+// faulty is an ICE that panics each so many times.
+type faulty struct{ calls, every int }
 
 func (f *faulty) Mint(string) ICEServers {
-	if f.calls++; f.calls == f.nth {
+	if f.calls++; f.calls%f.every == 0 {
 		panic("the nth one")
 	}
 	return ICEServers{TTL: time.Hour}
@@ -401,7 +401,7 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	var mu sync.Mutex
 	var log bytes.Buffer
 	w := newWorld(t, Options{
-		ICE: &faulty{nth: 2}, Metrics: registry,
+		ICE: &faulty{every: 2}, Metrics: registry,
 		Log: slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil)),
 	})
 	ann, _ := w.enter("ann", `{"type":"hello","room":"r"}`)
@@ -409,14 +409,22 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	bob.say(`{"type":"join","room":"r"}`)
 	bob.wantClosed(CloseInternal)
 	cat, _ := w.enter("cat", `{"type":"hello","room":"r"}`)
+	dan := w.open("dan", nil)
+	dan.say(`{"type":"hello","room":"r"}`)
+	dan.wantClosed(CloseInternal)
 	cat.say(`{"type":"message","to":"#r","data":"still here"}`)
 	for {
 		if f := ann.hear(); f["type"] == TypeMessage {
 			break
 		}
 	}
-	if n := metric(t, registry, "rtcd_signaling_panics_total"); n != 1 {
+	if n := metric(t, registry, "rtcd_signaling_panics_total"); n != 2 {
 		t.Fatalf("%v panics counted", n)
+	}
+	for end := time.Now().Add(time.Minute); len(w.hub.Members()) != 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d members are left, want 2", len(w.hub.Members()))
+		}
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -91,7 +91,7 @@ func TestLastWords(t *testing.T) {
 
 // TestAPanicKeepsNothingBack: what was said before it is heard, and so is what follows.
 func TestAPanicKeepsNothingBack(t *testing.T) {
-	w := newWorld(t, Options{ICE: &faulty{nth: 3}})
+	w := newWorld(t, Options{ICE: &faulty{every: 3}})
 	ann, _ := w.enter("ann", `{"type":"hello","room":"r"}`)
 	bob, _ := w.enter("bob", `{"type":"hello","room":"r"}`)
 	ann.want(`{"event":"join"}`)

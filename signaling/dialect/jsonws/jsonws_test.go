@@ -249,3 +249,19 @@ func TestThePartnerOfTheKickedHearsLeave(t *testing.T) {
 	bob.say(`{"type":"offer","name":"ann","offer":{}}`) // its answer comes next
 	bob.want("User not found: ann")
 }
+
+// TestPanicsAreTheHubs: who serves the sockets counts their panics.
+func TestPanicsAreTheHubs(t *testing.T) {
+	hub, err := signaling.New(signaling.Options{Open: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	func() {
+		defer New(hub, Options{}).o.Socket.Guard(func() { ended = true })
+		panic("planted")
+	}()
+	if !ended {
+		t.Error("the socket goes on")
+	}
+}

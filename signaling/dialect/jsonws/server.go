@@ -38,6 +38,7 @@ func New(hub *signaling.Hub, o Options) *Server {
 	if o.Mount == "" {
 		o.Mount = "/json"
 	}
+	o.Socket.Guard = hub.Guard
 	s := &Server{hub: hub, o: o, sockets: textsocket.New(o.Socket)}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

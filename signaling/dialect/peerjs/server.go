@@ -72,6 +72,7 @@ type name struct{ tenant, id string }
 func New(hub *signaling.Hub, o Options) *Server {
 	o.Expire = min(cmp.Or(o.Expire, 5*time.Second), maxWait)
 	o.Mount = strings.TrimSuffix(o.Mount, "/")
+	o.Socket.Guard = hub.Guard
 	s := &Server{hub: hub, o: o, sockets: textsocket.New(o.Socket), peers: map[name]*client{}}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

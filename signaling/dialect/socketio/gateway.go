@@ -51,6 +51,7 @@ type Gateway struct {
 // New returns a gateway to the hub.
 func New(hub *signaling.Hub, o Options) *Gateway {
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 45*time.Second)
+	o.Engine.Guard = hub.Guard
 	g := &Gateway{hub: hub, o: o, log: o.Log}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)

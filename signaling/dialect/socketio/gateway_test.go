@@ -16,6 +16,9 @@ import (
 	"rtcd/internal/leak"
 	"rtcd/signaling"
 	"rtcd/signaling/dialect/socketio/engine"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func TestMain(m *testing.M) { leak.Main(m, "rtcd/signaling") }
@@ -285,5 +288,27 @@ func TestShim(t *testing.T) {
 	ServeShim(rec, httptest.NewRequest(http.MethodGet, "/legacy-shim.js", nil))
 	if kind := rec.Header().Get("Content-Type"); rec.Code != 200 || !strings.Contains(kind, "javascript") || rec.Body.String() != string(shim) {
 		t.Errorf("%d %s", rec.Code, kind)
+	}
+}
+
+// TestPanicsAreTheHubs: who serves the connections counts their panics.
+func TestPanicsAreTheHubs(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	hub, err := signaling.New(signaling.Options{Open: true, Metrics: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	func() {
+		defer New(hub, Options{}).o.Engine.Guard(func() { ended = true })
+		panic("planted")
+	}()
+	if !ended {
+		t.Error("the connection goes on")
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(
+		"# HELP rtcd_signaling_panics_total Panics caught in a session's goroutine.\n# TYPE rtcd_signaling_panics_total counter\nrtcd_signaling_panics_total 1\n",
+	), "rtcd_signaling_panics_total"); err != nil {
+		t.Error(err)
 	}
 }

@@ -30,6 +30,7 @@ const closeGrace = 5 * time.Second
 type Options struct {
 	Origin  func(r *http.Request) bool   // whether the page that asks may (any may)
 	Address func(r *http.Request) string // the client's (RemoteAddr's host)
+	Guard   func(end func())             // deferred by each goroutine of a socket: recovers from a panic, and then calls end (it does nothing)
 
 	PingInterval time.Duration // (25 s)
 	DeadAfter    time.Duration // (60 s)
@@ -56,6 +57,9 @@ func (o Options) withDefaults() Options {
 			}
 			return host
 		}
+	}
+	if o.Guard == nil {
+		o.Guard = func(func()) {}
 	}
 	o.PingInterval = cmp.Or(o.PingInterval, 25*time.Second)
 	o.DeadAfter = cmp.Or(o.DeadAfter, 60*time.Second)
@@ -213,6 +217,7 @@ func (c *Socket) begin(conn *websocket.Conn) {
 }
 
 func (c *Socket) ping() {
+	defer c.server.o.Guard(c.abort)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.out.OverLocked() {
@@ -224,6 +229,7 @@ func (c *Socket) ping() {
 // run reads until the socket ends.
 func (c *Socket) run() {
 	defer c.server.wg.Done()
+	defer c.server.o.Guard(c.abort)
 	defer c.server.drop(c)
 	defer c.conn.Close()
 	defer c.handler.Closed()
@@ -336,21 +342,26 @@ func (c *Socket) endLocked() bool {
 // write sends what is queued, as long as something is.
 func (c *Socket) write() {
 	defer c.server.wg.Done()
+	defer c.server.o.Guard(c.abort)
 	for {
-		c.mu.Lock()
-		frames, code, reason := c.out.TakeLocked(), c.code, c.reason
-		c.code = 0
+		frames, code, reason := c.take()
 		if len(frames) == 0 && code == 0 {
-			c.writing = false
-			c.mu.Unlock()
 			return
 		}
-		c.mu.Unlock()
 		if c.flush(frames, code, reason) != nil {
 			c.conn.Close() // its reader notices; c.writing stays, so nobody writes again
 			return
 		}
 	}
+}
+
+// take returns what the writer is to send; nothing, and it is one no more.
+func (c *Socket) take() (frames [][]byte, code int, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	frames, code, c.code = c.out.TakeLocked(), c.code, 0
+	c.writing = len(frames) > 0 || code != 0
+	return frames, code, c.reason
 }
 
 func (c *Socket) flush(frames [][]byte, code int, reason string) error {

@@ -62,6 +62,7 @@ func (c *Conn) begin(polling bool) {
 
 // tick pings, or ends what has been silent for too long.
 func (c *Conn) tick() {
+	defer c.server.o.Guard(c.abort)
 	c.mu.Lock()
 	if c.out.OverLocked() {
 		c.mu.Unlock()
@@ -165,6 +166,7 @@ func (c *Conn) end(politely bool) {
 
 func (c *Conn) bury() {
 	defer c.server.wg.Done()
+	defer c.server.o.Guard(c.abort)
 	c.recv.Lock()
 	defer c.recv.Unlock()
 	c.handler.Closed()

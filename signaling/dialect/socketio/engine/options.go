@@ -27,6 +27,9 @@ type Options struct {
 	Origin func(r *http.Request) bool
 	// Address is the client's (RemoteAddr's host).
 	Address func(r *http.Request) string
+	// Guard is deferred by each goroutine of a connection: it recovers from a panic, and then
+	// calls end (it does nothing).
+	Guard func(end func())
 
 	PingInterval   time.Duration // (25 s)
 	PingTimeout    time.Duration // (20 s)
@@ -49,6 +52,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Address == nil {
 		o.Address = remoteHost
+	}
+	if o.Guard == nil {
+		o.Guard = func(func()) {}
 	}
 	o.PingInterval = cmp.Or(o.PingInterval, 25*time.Second)
 	o.PingTimeout = cmp.Or(o.PingTimeout, 20*time.Second)

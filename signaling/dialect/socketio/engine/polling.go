@@ -22,6 +22,7 @@ func (c *Conn) polling() bool {
 
 // serveGet answers with what is queued, and waits until there is something.
 func (c *Conn) serveGet(w http.ResponseWriter, r *http.Request) {
+	defer c.server.o.Guard(c.abort)
 	c.mu.Lock()
 	switch {
 	case c.poll != nil:
@@ -101,6 +102,7 @@ func (c *Conn) answer(w http.ResponseWriter, packets []Packet) {
 
 // servePost takes the packets of a body.
 func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
+	defer c.server.o.Guard(c.abort)
 	c.mu.Lock()
 	busy := c.posting || c.out.OverLocked()
 	c.posting = true

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -427,6 +428,96 @@ func TestWebSocketFrames(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s does not end the connection", what)
 			}
+		}
+	}
+}
+
+// bomb is a handler that panics where it is told to.
+type bomb struct {
+	ear
+	where string
+}
+
+func (b *bomb) Opened(c *Conn) {
+	b.ear.Opened(c)
+	b.at("opened")
+}
+
+func (b *bomb) Receive(data []byte, binary bool) {
+	b.at(string(data))
+	b.ear.Receive(data, binary)
+}
+
+func (b *bomb) Closed() {
+	b.ear.Closed()
+	b.at("closed")
+}
+
+func (b *bomb) at(where string) {
+	if b.where == where {
+		panic("planted")
+	}
+}
+
+// TestAPanicEndsOneConnection: wherever it is, and over every transport, another connection
+// goes on.
+func TestAPanicEndsOneConnection(t *testing.T) {
+	for _, where := range []string{"said", "closed"} {
+		for _, transport := range []string{"polling", "websocket", "upgraded"} {
+			t.Run(where+", "+transport, func(t *testing.T) {
+				var caught atomic.Int32
+				var last *bomb
+				next := ""
+				w := newWorld(t, Options{
+					Accept: func(*http.Request) (Handler, error) {
+						last = &bomb{where: next}
+						return last, nil
+					},
+					Address: func(*http.Request) string { return "here" },
+					Guard: func(end func()) {
+						if recover() != nil {
+							caught.Add(1)
+							end()
+						}
+					},
+				})
+				poll := func() *poller {
+					if rec := w.ask("GET", "EIO=4&transport=polling", "", nil); rec.Code != 200 {
+						t.Fatal(rec.Code)
+					}
+					return &poller{w, &last.ear, "EIO=4&transport=polling&sid=" + last.conn.ID()}
+				}
+				other := poll()
+				next = where
+				say := func(string) {}
+				switch transport {
+				case "polling":
+					p := poll()
+					say = func(s string) { p.ask("POST", p.query, s, nil) }
+				case "websocket":
+					ws := w.dial("EIO=4")
+					say = func(s string) { ws.WriteMessage(websocket.TextMessage, []byte(s)) }
+				case "upgraded":
+					ws := w.dial("EIO=4&sid=" + poll().ear.conn.ID())
+					say = func(s string) { ws.WriteMessage(websocket.TextMessage, []byte(s)) }
+					say("2probe")
+					if _, b, err := ws.ReadMessage(); err != nil || string(b) != "3probe" {
+						t.Fatalf("%q %v", b, err)
+					}
+					say("5")
+				}
+				say("4said")
+				say("1")
+				for end := time.Now().Add(time.Minute); caught.Load() == 0 || w.s.Len() != 1; time.Sleep(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("%d panics are caught, %d connections are left; want 1 and 1", caught.Load(), w.s.Len())
+					}
+				}
+				other.want("another connection", "POST", "4hello", 200, "ok")
+				if other.ear.count() != 1 {
+					t.Error("it is not heard")
+				}
+			})
 		}
 	}
 }

@@ -39,6 +39,7 @@ func (c *Conn) run(ws *websocket.Conn) {
 	// Owned by the server's WaitGroup; ends when the socket does.
 	go func() {
 		defer c.server.wg.Done()
+		defer c.server.o.Guard(c.abort)
 		c.readAll(ws)
 	}()
 }
@@ -132,6 +133,7 @@ func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
 	// Owned by the server's WaitGroup; ends when the socket does.
 	go func() {
 		defer c.server.wg.Done()
+		defer c.server.o.Guard(func() { c.abort(); ws.Close() })
 		if c.probing(ws) {
 			c.readAll(ws)
 		}
@@ -179,6 +181,7 @@ func (c *Conn) giveUp(ws *websocket.Conn) bool {
 // write sends what is queued, as long as something is.
 func (c *Conn) write(ws *websocket.Conn) {
 	defer c.server.wg.Done()
+	defer c.server.o.Guard(func() { c.abort(); ws.Close() })
 	for {
 		c.mu.Lock()
 		packets := c.out.TakeLocked()
