@@ -104,17 +104,34 @@ func TestRFC5769Vectors(t *testing.T) {
 	}
 }
 
-// Every one-bit mutant of a signed message is refused or fails to verify, but for
-// mutants of the padding after the tag has been computed over it.
+// Every one-bit mutant of a signed message is refused or fails to verify, but for those that
+// make FINGERPRINT something else: that is no longer signed, nor obeyed.
 func TestRFC5769Mutants(t *testing.T) {
-	key := longTermKey(algMD5, "マトリックス", "example.org", "TheMatrIX")
-	raw := unhex(t, vectorLongTerm)
-	for bit := range len(raw) * 8 {
-		mutant := bytes.Clone(raw)
-		mutant[bit/8] ^= 1 << (bit % 8)
+	shortKey := []byte("VOkJxbRl1RmTxUk/WvJxBt")
+	for name, v := range map[string]struct {
+		hex string
+		key []byte
+	}{
+		"2.1 request":       {vectorRequest, shortKey},
+		"2.2 IPv4 response": {vectorIPv4, shortKey},
+		"2.3 IPv6 response": {vectorIPv6, shortKey},
+		"2.4 long-term":     {vectorLongTerm, longTermKey(algMD5, "マトリックス", "example.org", "TheMatrIX")},
+	} {
+		raw := unhex(t, v.hex)
 		var b Batch
-		if m, _, ok := parse(mutant, &b); ok && m.mi != 0 && m.signedBy(key) {
-			t.Errorf("bit %d flipped and the message still verifies", bit)
+		whole, _, ok := parse(raw, &b)
+		if !ok || !whole.signedBy(v.key) {
+			t.Fatalf("%s: the vector itself does not verify", name)
+		}
+		fingerprint := whole.mi + 4 + sha1.Size // where its type is, if there is one
+		for bit := range len(raw) * 8 {
+			mutant := bytes.Clone(raw)
+			mutant[bit/8] ^= 1 << (bit % 8)
+			var b Batch
+			m, _, ok := parse(mutant, &b)
+			if other := bit/8 == fingerprint || bit/8 == fingerprint+1; ok && m.mi != 0 && m.signedBy(v.key) && !other {
+				t.Errorf("%s: bit %d flipped and the message still verifies", name, bit)
+			}
 		}
 	}
 }
