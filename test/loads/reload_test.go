@@ -26,6 +26,24 @@ type certificate struct {
 	targets [2]string // of certificate and key
 }
 
+func newCertificate(t *testing.T) *certificate {
+	t.Helper()
+	dir := t.TempDir()
+	ca, err := lab.NewCA(dir)
+	must(t, err)
+	c := &certificate{ca, dir, [2]string{filepath.Join(dir, "live.crt"), filepath.Join(dir, "live.key")}}
+	c.renew(t)
+	return c
+}
+
+// settings have a server use it.
+func (c *certificate) settings() []string {
+	return []string{
+		"listen.turns=" + netip.AddrPortFrom(world.server.IP4, turnsPort).String(),
+		"tls.mode=files", "tls.cert_file=" + c.targets[0], "tls.key_file=" + c.targets[1],
+	}
+}
+
 // renew issues one and puts it in place.
 func (c *certificate) renew(t *testing.T) {
 	t.Helper()
@@ -57,13 +75,8 @@ func TestF3CertificateRotation(t *testing.T) {
 		return
 	}
 	row := newRow(t, "F3", "the certificate is replaced in mid-call, then by a broken file, then by one that does not fit its key")
-	dir := t.TempDir()
-	ca, err := lab.NewCA(dir)
-	must(t, err)
-	c := &certificate{ca, dir, [2]string{filepath.Join(dir, "live.crt"), filepath.Join(dir, "live.key")}}
-	c.renew(t)
-	s := serve(t, "listen.turns="+netip.AddrPortFrom(world.server.IP4, turnsPort).String(),
-		"tls.mode=files", "tls.cert_file="+c.targets[0], "tls.key_file="+c.targets[1])
+	c := newCertificate(t)
+	s := serve(t, c.settings()...)
 	old := turnclient.New(c.connect(t), "old", secret)
 	defer old.Conn.Close()
 	must(t, old.Allocate())
@@ -93,7 +106,7 @@ func TestF3CertificateRotation(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		spare, otherKey, err := ca.Issue([]string{"spare.test"}, world.server.IP4)
+		spare, otherKey, err := c.ca.Issue([]string{"spare.test"}, world.server.IP4)
 		if err != nil {
 			return err
 		}
@@ -126,8 +139,9 @@ func TestF4ReloadInMidCall(t *testing.T) {
 		return
 	}
 	const hangups = 100
-	row := newRow(t, "F4", fmt.Sprintf("%d SIGHUPs in mid-call, invalid YAML, another secret, a peer denied", hangups))
-	s := serve(t)
+	row := newRow(t, "F4", fmt.Sprintf("%d SIGHUPs in mid-call, each with another configuration and one with another certificate; invalid YAML, another secret, a peer denied", hangups))
+	cert := newCertificate(t)
+	s := serve(t, append(cert.settings(), "log.level=info")...)
 	c := s.mustDial(t, "udp", "denied")
 	must(t, c.Allocate())
 	must(t, c.Bind(channel, echo(t, world.others)))
@@ -142,19 +156,31 @@ func TestF4ReloadInMidCall(t *testing.T) {
 	p := s.pulse(t)
 	o := soak.Options{Calls: 50, Outside: 50, Rate: 5000, For: 30 * time.Second}
 	o.During = func() error {
-		const every = 20 * time.Millisecond
+		const every, most = 20 * time.Millisecond, 20 * time.Millisecond
 		usual, err := p.gap(func() { time.Sleep(hangups * every) })
 		if err != nil {
 			return err
 		}
+		first := cert.serial(t)
 		longest, err := p.gap(func() {
-			for range hangups {
+			for i := range hangups {
+				if i == hangups/2 {
+					cert.renew(t)
+				}
+				s.configure(t, strings.Replace(config(), "allocations_per_user: 0", fmt.Sprintf("allocations_per_user: %d", 1000+i), 1))
 				s.signal(t, syscall.SIGHUP)
 				time.Sleep(every)
+				eventually(t, "the reload is done", func() bool { return strings.Count(s.process.Output(), "configuration reloaded") == i+1 })
 			}
 		})
 		if err != nil {
 			return err
+		}
+		if longest > max(most, 2*usual) {
+			t.Errorf("the longest gap during the reloads is %v, of at most %v; without them it is %v", longest, most, usual)
+		}
+		if cert.serial(t) == first {
+			t.Error("the certificate is the old one")
 		}
 		row.figure("the longest gap in a call with a packet every %v: %s during the reloads, %s in as long a time before", beat, millis(longest), millis(usual))
 		s.configure(t, "turn: [")
