@@ -379,8 +379,12 @@ func pairCheck(t *testing.T, server *rtcdServer, first, second *browser.Browser)
 		while (!window.rtcdPairLink) await new Promise((next) => setTimeout(next, 50));
 		document.querySelector("#start-pair").click();
 		while (document.documentElement.dataset.pair !== "waiting") await new Promise((next) => setTimeout(next, 50));
+		document.querySelector("#code").scrollIntoView({block: "center"});
 		return window.rtcdPairLink;
 	}`)
+	if code, err := page.ScanQR(patient(t)); err != nil || code != link {
+		t.Errorf("the code says %q, %v; want %q", code, err, link)
+	}
 	for _, p := range []*browser.Page{page, openPage(t, second, link)} {
 		var r pairResult
 		evaluate(t, p, &r, `async () => {
