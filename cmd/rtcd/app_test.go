@@ -195,9 +195,25 @@ func TestWholeProcess(t *testing.T) {
 	}
 }
 
-// A member gets its credentials from the hub; when it has left, they are worth
+// A member gets its credentials from the hub; when it has left or was put out, they are worth
 // nothing, and its allocation has ended.
 func TestMemberLosesTheRelay(t *testing.T) {
+	t.Run("bye", func(t *testing.T) {
+		memberLosesTheRelay(t, func(_ *running, _ string, socket *websocket.Conn) error {
+			return socket.WriteJSON(map[string]string{"type": "bye"})
+		})
+	})
+	t.Run("put out", func(t *testing.T) {
+		memberLosesTheRelay(t, func(a *running, peer string, _ *websocket.Conn) error {
+			if !a.hub.Kick(peer, "") {
+				return errors.New("nobody was put out")
+			}
+			return nil
+		})
+	})
+}
+
+func memberLosesTheRelay(t *testing.T, leave func(a *running, peer string, socket *websocket.Conn) error) {
 	a := startApp(t, io.Discard)
 	defer a.end()
 	token, err := a.tokens.Sign(creds.Claims{Room: "lobby", Expires: time.Now().Add(time.Hour)})
@@ -216,8 +232,8 @@ func TestMemberLosesTheRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	var welcome struct {
-		Type string
-		ICE  struct{ ICEServers []signaling.ICEServer }
+		Type, Peer string
+		ICE        struct{ ICEServers []signaling.ICEServer }
 	}
 	if err := socket.ReadJSON(&welcome); err != nil || welcome.Type != "welcome" || len(welcome.ICE.ICEServers) != 2 {
 		t.Fatalf("%+v %v", welcome, err)
@@ -229,7 +245,7 @@ func TestMemberLosesTheRelay(t *testing.T) {
 	if n := a.turn.Len(); n != 1 {
 		t.Fatalf("%d allocations, want 1", n)
 	}
-	if err := socket.WriteJSON(map[string]string{"type": "bye"}); err != nil {
+	if err := leave(a, welcome.Peer, socket); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); a.turn.Len() != 0; time.Sleep(5 * time.Millisecond) {
