@@ -52,6 +52,9 @@ func explain(step string, t Target, err error) *Problem {
 	var record tls.RecordHeaderError
 	var timeout net.Error
 	switch {
+	case errors.Is(err, errRangeClosed):
+		p.Reason = "the relay answers, but no packet from this network reaches its relayed addresses"
+		p.Remedy = "open the UDP ports of turn.relay_ports (49152-65535 unless set) in the firewall and the provider's security group; rtcd ports prints the rules"
 	case errors.As(err, &dns):
 		p.Reason, p.Remedy = fmt.Sprintf("the name %q does not resolve", t.Host), "check the name, and that its DNS records are published"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -26,6 +26,7 @@ type Options struct {
 	Size                 int                                                                  // bytes of each, at least 16 (200)
 	Roots                *x509.CertPool                                                       // for tls and dtls (the system's)
 	Insecure             bool                                                                 // do not verify certificates, only report
+	Inbound              bool                                                                 // over UDP, send to the relay's ports from outside as well
 	AnyAuthority         bool                                                                 // verify names and dates, but an authority that this machine does not trust is only noted
 	Dial                 func(ctx context.Context, network, address string) (net.Conn, error) // for tcp and tls (net.Dialer's)
 	Address              string                                                               // connect to this host instead of the URL's; certificates are still checked against the URL's
@@ -101,7 +102,7 @@ func (p *prober) run(ctx context.Context) bool {
 		return relayB.LocalAddr().String(), permit(ctx, b, relayA.LocalAddr())
 	}) && p.step(ctx, "echo", func(ctx context.Context) (string, error) {
 		return p.echo(ctx, relayA, relayB)
-	})
+	}) && (!p.o.Inbound || p.target.Transport != "udp" || p.step(ctx, "inbound", p.inbound))
 }
 
 // step runs one step and records how it went.
@@ -129,10 +130,16 @@ func (p *prober) client(ctx context.Context) (*turn.Client, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	c, err := p.over(conn, server)
+	return c, server.String(), err
+}
+
+// over returns a client that speaks over conn, which it owns.
+func (p *prober) over(conn net.PacketConn, server netip.AddrPort) (*turn.Client, error) {
 	n, err := stdnet.NewNet()
 	if err != nil {
 		conn.Close()
-		return nil, "", err
+		return nil, err
 	}
 	quiet := logging.NewDefaultLoggerFactory()
 	quiet.DefaultLogLevel = logging.LogLevelDisabled
@@ -143,10 +150,10 @@ func (p *prober) client(ctx context.Context) (*turn.Client, string, error) {
 	})
 	if err != nil {
 		conn.Close()
-		return nil, "", err
+		return nil, err
 	}
 	p.closers = append(p.closers, func() { c.Close(); conn.Close() })
-	return c, server.String(), c.Listen()
+	return c, c.Listen()
 }
 
 // fixedNet resolves every name to the server, which we resolved ourselves: the

@@ -183,6 +183,45 @@ func probe(t *testing.T, url string, o Options) *Report {
 	return Run(t.Context(), target, o)
 }
 
+// TestInbound: the relay's ports are tried over UDP, but not from the relay's own machine.
+func TestInbound(t *testing.T) {
+	s := startServer(t)
+	for url, want := range map[string]string{s.udp: "inbound", s.tcp: "echo"} {
+		r := probe(t, url, Options{Username: user, Credential: password, Inbound: true})
+		last := r.Steps[len(r.Steps)-1]
+		if !r.OK || last.Name != want || want == "inbound" && last.Detail != "not tested: this machine has the relay's address" {
+			t.Errorf("%s: %+v", url, r)
+		}
+	}
+}
+
+// elsewhere is a relayed address at which nothing arrives.
+type elsewhere struct{ net.PacketConn }
+
+func (e elsewhere) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9} }
+
+func TestKnock(t *testing.T) {
+	for closed, want := range map[bool]error{false: nil, true: errRangeClosed} {
+		peer, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		relay, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if closed {
+			relay = elsewhere{relay}
+		} else if _, err := peer.WriteTo([]byte("somebody else's"), relay.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		if err := knock(t.Context(), peer, relay); !errors.Is(err, want) {
+			t.Errorf("closed: %v: %v, want %v", closed, err, want)
+		}
+		peer.Close()
+	}
+}
+
 func TestRelaysOverEveryTransport(t *testing.T) {
 	s := startServer(t)
 	for _, url := range []string{s.udp, s.tcp, s.tls} {

@@ -17,7 +17,7 @@ type Report struct {
 }
 
 // Step is one thing that was tried, in order: connect, binding, allocate,
-// permission, echo.
+// permission, echo, inbound.
 type Step struct {
 	Name   string  `json:"name"`
 	OK     bool    `json:"ok"`

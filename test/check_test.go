@@ -232,8 +232,6 @@ func (r checkResult) wantFail(t *testing.T, advice string) {
 }
 
 func TestCheckPage(t *testing.T) {
-	const relayRange = "49152-65535"
-	srv4, srv6 := world.server.IP4.String(), world.server.IP6.String()
 	for _, kind := range kinds {
 		b := openBrowser(t, kind, world.alice)
 		t.Run(string(kind)+"/green", func(t *testing.T) {
@@ -320,8 +318,7 @@ func TestCheckPage(t *testing.T) {
 		})
 		t.Run(string(kind)+"/closed relay range", func(t *testing.T) {
 			server := startRTCD(t)
-			firewall(t, "ip daddr "+srv4+" udp dport "+relayRange+" drop\nip saddr "+srv4+" udp sport "+relayRange+" drop\n"+
-				"ip6 daddr "+srv6+" udp dport "+relayRange+" drop\nip6 saddr "+srv6+" udp sport "+relayRange+" drop")
+			firewall(t, closedRange())
 			r := check(t, b, server, "closed-range")
 			r.wantFail(t, "range-closed")
 			if v := r.Path.View; v.Code != "one-way" || v.Values["sent"] == 0.0 || v.Values["received"] != 0.0 {
@@ -334,6 +331,14 @@ func TestCheckPage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// closedRange are firewall rules that let nothing through to the relay's ports, nor from them.
+func closedRange() string {
+	const relayRange = "49152-65535"
+	srv4, srv6 := world.server.IP4.String(), world.server.IP6.String()
+	return "ip daddr " + srv4 + " udp dport " + relayRange + " drop\nip saddr " + srv4 + " udp sport " + relayRange + " drop\n" +
+		"ip6 daddr " + srv6 + " udp dport " + relayRange + " drop\nip6 saddr " + srv6 + " udp sport " + relayRange + " drop"
 }
 
 // What the server alone can know.

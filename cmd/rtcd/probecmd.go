@@ -29,10 +29,12 @@ func probeCommand() *cobra.Command {
 	var f probeFlags
 	cmd := &cobra.Command{
 		Use:   "probe URL...",
-		Short: "Be a TURN client: allocate, permission, echo, RTT, loss",
+		Short: "Be a TURN client: allocate, permission, echo, RTT, loss; over UDP, whether the relay range is open",
 		Long: "Be a TURN client of any server. URLs are those of WebRTC:\n" +
 			"  stun:HOST  turn:HOST:3478?transport=udp|tcp  turns:HOST:5349?transport=tcp|udp\n" +
-			"Without --username, the secret of the configuration makes the credentials, as on the server itself.\n\n" +
+			"Without --username, the secret of the configuration makes the credentials, as on the server itself.\n" +
+			"Over UDP a packet is also sent from here to the relayed address, which shows a closed range of relay\n" +
+			"ports; not where the server refuses this machine as a peer, as it does its own and private ones.\n\n" +
 			"--explain asks the server, too, what it saw of the probe, and joins both: which of them did not\n" +
 			"hear the other, which secret, clock, quota or rule stood against it. On the server's own machine it\n" +
 			"asks the admin endpoint; elsewhere give --server https://HOST and a join token (rtcd token), which\n" +
@@ -98,6 +100,7 @@ func (f *probeFlags) run(cmd *cobra.Command, args []string) (err error) {
 		if e != nil {
 			reports[i] = e.explain(cmd.Context(), t, f.o)
 		} else {
+			f.o.Inbound = true // what the server sees of it would be no part of the explanation
 			reports[i] = explanation{Report: probe.Run(cmd.Context(), t, f.o)}
 		}
 		failed = failed || !reports[i].OK
