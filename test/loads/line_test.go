@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,10 +67,21 @@ func TestF6BadLine(t *testing.T) {
 		list[i] = dial(fmt.Sprintf("user%d", i))
 	}
 	begin := time.Now()
-	must(t, each(list, func(_ int, c *turnclient.Client) error { return c.Allocate() }))
-	row.figure("%d of %d allocated after %s; the server has %d", clients, clients, seconds(time.Since(begin)), s.allocations(t)-1)
-	if n := s.allocations(t); n != clients+1 {
-		t.Errorf("%d allocations, want %d: a repeated request has made another", n, clients+1)
+	var failed atomic.Int32
+	must(t, each(list, func(_ int, c *turnclient.Client) error {
+		if err := c.Allocate(); err != nil {
+			t.Log(err)
+			failed.Add(1)
+		}
+		return nil
+	}))
+	allocated := clients - int(failed.Load())
+	row.figure("%d of %d allocated after %s; the server has %d", allocated, clients, seconds(time.Since(begin)), s.allocations(t)-1)
+	if allocated < clients*99/100 { // seven tries of a request are all lost once in 1,300 times
+		t.Errorf("%d of %d allocated, want 99 %%", allocated, clients)
+	}
+	if n := s.allocations(t); n < allocated+1 || n > clients+1 {
+		t.Errorf("%d allocations, want %d to %d: a repeated request has made another", n, allocated+1, clients+1)
 	}
 }
 
