@@ -23,7 +23,7 @@ type Impairment struct {
 	Twice float64       // the share that comes twice
 }
 
-// Toll is what a line has done to packets in one direction.
+// Toll is what a line has done to UDP packets in one direction; the systems at its ends send others of their own.
 type Toll struct{ Lost, Doubled int64 }
 
 // Tolls are those of the line that Impair has made, towards the home and from it.
@@ -127,26 +127,40 @@ func (w *wire) carry(end int) {
 		if err != nil {
 			return
 		}
-		line := w.line.Load()
+		line, counts := w.line.Load(), int64(0)
+		if isUDP(buf[:n]) {
+			counts = 1
+		}
 		if rand.Float64() < line.Loss {
-			w.lost[end].Add(1)
+			w.lost[end].Add(counts)
 			continue
 		}
 		packet := delayed{time.Now().Add(line.Delay), append([]byte(nil), buf[:n]...)}
 		select {
 		case queue <- packet:
 		default: // the line is full
-			w.lost[end].Add(1)
+			w.lost[end].Add(counts)
 			continue
 		}
 		if rand.Float64() < line.Twice {
 			select {
 			case queue <- packet:
-				w.doubled[end].Add(1)
+				w.doubled[end].Add(counts)
 			default:
 			}
 		}
 	}
+}
+
+// isUDP says whether an IP packet has UDP in it (RFC 791, RFC 8200).
+func isUDP(packet []byte) bool {
+	switch {
+	case len(packet) >= 20 && packet[0]>>4 == 4:
+		return packet[9] == unix.IPPROTO_UDP
+	case len(packet) >= 40 && packet[0]>>4 == 6:
+		return packet[6] == unix.IPPROTO_UDP
+	}
+	return false
 }
 
 // close removes the devices and waits for what is under way.
