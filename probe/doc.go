@@ -1,6 +1,7 @@
 // Package probe is a TURN client's view of a server: it connects as a browser
 // would, asks for a binding, allocates, permits, sends packets from one relayed
-// address to another and back, and tells what it saw in plain words.
+// address to another and back, and tells what it saw in plain words. If asked to, it also
+// sends to a relayed address from outside, as a peer does.
 //
 // [ParseURL] reads an ICE URL into a [Target], [Run] probes one and returns a
 // [Report]. The client is pion/turn's, an implementation that shares nothing with

@@ -35,6 +35,10 @@ func (p *prober) inbound(ctx context.Context) (string, error) {
 		return "", err
 	}
 	conn, err := allocate(ctx, c)
+	var refusal *stun.TurnError
+	if errors.As(err, &refusal) { // a quota, most likely: those of the echo may not have ended yet
+		return fmt.Sprintf("not tested: the server refuses one more allocation (error %d)", refusal.ErrorCodeAttr.Code), nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -49,7 +53,6 @@ func (p *prober) inbound(ctx context.Context) (string, error) {
 		return fmt.Sprintf("not tested: %v is of another family than the relayed address", mapped.Addr()), nil
 	}
 	if err := permit(ctx, c, net.UDPAddrFromAddrPort(mapped)); err != nil {
-		var refusal *stun.TurnError
 		if errors.As(err, &refusal) {
 			return fmt.Sprintf("not tested: the server refuses %v as a peer (error %d)", mapped.Addr(), refusal.ErrorCodeAttr.Code), nil
 		}

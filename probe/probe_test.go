@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,20 @@ func TestInbound(t *testing.T) {
 		if !r.OK || last.Name != want || want == "inbound" && last.Detail != "not tested: this machine has the relay's address" {
 			t.Errorf("%s: %+v", url, r)
 		}
+	}
+}
+
+// TestInboundRefused: what the server refuses to have tried is no fault of its relay.
+func TestInboundRefused(t *testing.T) {
+	target, err := ParseURL(startServer(t).udp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := net.JoinHostPort(target.Host, strconv.Itoa(target.Port))
+	p := &prober{target: target, o: Options{Username: user, Credential: "wrong"}.withDefaults(), report: &Report{Server: server}}
+	defer p.close()
+	if detail, err := p.inbound(t.Context()); err != nil || !strings.HasPrefix(detail, "not tested: the server refuses one more allocation (error 4") {
+		t.Errorf("%q, %v", detail, err)
 	}
 }
 
