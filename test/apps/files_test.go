@@ -74,7 +74,7 @@ func TestFilesCancelled(t *testing.T) {
 	to.holdAt(1)
 	from.eval(nil, `() => rtcdFiles.send(rtcdFiles.links[0].id, new Blob([new Uint8Array(3e6)]), "three")`)
 	to.wantHeld()
-	to.eval(nil, `() => document.querySelector("[data-state=running] .actions button").click()`)
+	to.click("[data-state=running] .actions button")
 	to.release()
 	from.wantSoon("the receiver's cancel", `() => rtcdFiles.transfers.at(-1).state === "ended" && rtcdFiles.transfers.at(-1).reason === "cancelled"`)
 }
@@ -211,6 +211,9 @@ func (p *page) wantFile(size int, sum string) {
 // click clicks an element as soon as it is there.
 func (p *page) click(selector string) {
 	p.t.Helper()
-	p.wantSoon(selector, `(selector) => document.querySelector(selector) !== null`, selector)
-	p.eval(nil, `(selector) => document.querySelector(selector).click()`, selector)
+	p.wantSoon(selector, `(selector) => {
+		const found = document.querySelector(selector);
+		found?.click();
+		return found !== null;
+	}`, selector)
 }

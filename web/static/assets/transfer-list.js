@@ -86,6 +86,8 @@ export class TransferList {
       this.rows.set(transfer.key, made);
       this.list.prepend(made.element);
       this._draw(made);
+    } else if (row.element.dataset.state !== transfer.state) {
+      this._draw(row); // new buttons at once; progress waits for its turn
     }
   }
 
