@@ -174,8 +174,10 @@ func (f *Finder) again() {
 // Run keeps the facts up to date until ctx ends, and calls changed after each change of
 // the decision; Decision tells the new one.
 func (f *Finder) Run(ctx context.Context, changed func()) error {
+	ctx, end := context.WithCancel(ctx)
 	moved := f.opt.changes(ctx)
 	defer func() {
+		end()
 		if moved != nil {
 			for range moved { // until its goroutine has ended
 			}

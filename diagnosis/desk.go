@@ -235,32 +235,30 @@ func (c *Check) relayedLocked(i relay.Info, n int, now time.Time) {
 }
 
 // Run looks at what checks relay and ends those that last too long, until ctx is done;
-// then it ends all. Without checks it sleeps.
+// then it ends all. Without checks it sleeps. After a panic it may begin again.
 func (d *Desk) Run(ctx context.Context) error {
-	defer d.close()
 	for {
+		d.attend(ctx)
 		select {
 		case <-ctx.Done():
+			d.close()
 			return nil
 		case <-d.busy:
-		}
-		if err := d.attend(ctx); err != nil {
-			return nil
 		}
 	}
 }
 
 // attend is Run as long as there are checks.
-func (d *Desk) attend(ctx context.Context) error {
+func (d *Desk) attend(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return
 		case now := <-tick.C:
 			if !d.look(now) {
-				return nil
+				return
 			}
 		}
 	}

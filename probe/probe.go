@@ -193,8 +193,14 @@ func within[T any](ctx context.Context, c *turn.Client, f func() (T, error)) (T,
 	done := make(chan answer, 1)
 	// within owns it; the answer or the closing of the client ends it.
 	go func() {
-		v, err := f()
-		done <- answer{v, err}
+		var r answer
+		defer func() {
+			if fault := recover(); fault != nil { // of the client's library
+				r.err = fmt.Errorf("panic: %v", fault)
+			}
+			done <- r
+		}()
+		r.v, r.err = f()
 	}()
 	select {
 	case r := <-done:

@@ -34,7 +34,7 @@ func (l *lot) park(c *socket) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || c.wire.closing.Load() || l.ep == nil && l.openLocked() != nil {
+	if l.closed || c.wire.closing.Load() || l.ep == nil && l.openLocked(c.hub) != nil {
 		return false
 	}
 	l.last++
@@ -73,7 +73,7 @@ func (l *lot) leaveLocked(c *socket) {
 	go c.run()
 }
 
-func (l *lot) openLocked() error {
+func (l *lot) openLocked(h *Hub) error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return err
@@ -83,13 +83,24 @@ func (l *lot) openLocked() error {
 	l.parked = map[uint64]*socket{}
 	l.done = make(chan struct{})
 	// Owned by the lot; close ends it and waits for it.
-	go l.watch(l.ep)
+	go l.watch(h, l.ep)
 	return nil
 }
 
-// watch wakes the sockets that have something to read.
-func (l *lot) watch(ep *os.File) {
+// giveUp lets all go on who are parked; nobody parks any more.
+func (l *lot) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, c := range l.parked {
+		l.leaveLocked(c)
+	}
+}
+
+// watch wakes the sockets that have something to read. A panic ends the lot, not its sockets.
+func (l *lot) watch(h *Hub, ep *os.File) {
 	defer close(l.done)
+	defer h.Guard(l.giveUp)
 	conn, err := ep.SyscallConn()
 	if err != nil {
 		return
@@ -102,15 +113,19 @@ func (l *lot) watch(ep *os.File) {
 			if n <= 0 && err != unix.EINTR {
 				return false
 			}
-			l.mu.Lock()
-			for _, ev := range events[:max(n, 0)] {
-				if c := l.parked[uint64(uint32(ev.Fd))|uint64(ev.Pad)<<32]; c != nil {
-					l.leaveLocked(c)
-				}
-			}
-			l.mu.Unlock()
+			l.wakeAll(events[:max(n, 0)])
 		}
 	})
+}
+
+func (l *lot) wakeAll(ready []unix.EpollEvent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ev := range ready {
+		if c := l.parked[uint64(uint32(ev.Fd))|uint64(ev.Pad)<<32]; c != nil {
+			l.leaveLocked(c)
+		}
+	}
 }
 
 // close ends the lot. Nobody is parked any more.

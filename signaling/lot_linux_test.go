@@ -79,6 +79,26 @@ func TestIdleSocketsAreParked(t *testing.T) {
 	})
 }
 
+// TestALotThatGivesUp: who was parked goes on, and nobody is parked any more.
+func TestALotThatGivesUp(t *testing.T) {
+	eachWire(t, unpinged, func(t *testing.T, w *world) {
+		ann, _ := w.enter("ann", `{"type":"hello","room":"r"}`)
+		bob, _ := w.enter("bob", `{"type":"hello","room":"r"}`)
+		ann.want(`{"event":"join"}`)
+		w.wantParked(2)
+		w.hub.lot.giveUp()
+		for range 2 {
+			w.wantParked(0)
+			time.Sleep(60 * time.Millisecond) // to pass idleAfter; if it does not, the test is easier
+			ann.say(`{"type":"message","to":"#r","data":"hi"}`)
+			bob.want(`{"type":"message","data":"hi"}`)
+			bob.say(`{"type":"message","to":"#r","data":"ho"}`)
+			ann.want(`{"type":"message","data":"ho"}`)
+		}
+		w.wantParked(0)
+	})
+}
+
 // TestWhatFollowsHelloIsRead: nobody parks on frames that came with hello.
 func TestWhatFollowsHelloIsRead(t *testing.T) {
 	eachWire(t, unpinged, func(t *testing.T, w *world) {
@@ -131,7 +151,7 @@ func TestTheParkedAreMissed(t *testing.T) {
 		}
 		w.wantParked(1)
 	})
-	o.DeadAfter = time.Second
+	o.DeadAfter = 3 * time.Second
 	eachWire(t, o, func(t *testing.T, w *world) {
 		watcher, _ := w.enter("watcher", `{"type":"hello","room":"r"}`)
 		w.enter("mute", `{"type":"hello","room":"r"}`) // and reads no more: no pongs

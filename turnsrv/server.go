@@ -161,10 +161,10 @@ func (s *Server) tick(ctx context.Context) {
 		}
 		s.do(func(r *round) { s.table.Tick(r.time(), &r.batch) })
 		if n%10 == 0 {
-			refused = s.tellRefused(refused)
+			s.contain(func() { refused = s.tellRefused(refused) })
 		}
 		if n%60 == 0 {
-			s.refreshOwnAddrs()
+			s.contain(s.refreshOwnAddrs)
 		}
 	}
 }

@@ -85,8 +85,8 @@ func (a *app) runBooks(ctx context.Context) error {
 	later, end := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	// Owned here; end ends it.
-	go func() { done <- a.records.Run(later) }()
-	err := a.ledger.Run(ctx)
+	go func() { done <- a.life.keep(later, service{name: "accounting webhook", run: a.records.Run}) }()
+	err := a.life.keep(context.WithoutCancel(ctx), service{name: "accounting", run: a.ledger.Run})
 	end()
 	return errors.Join(err, <-done)
 }

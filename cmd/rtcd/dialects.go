@@ -144,14 +144,17 @@ func (d *dialects) Run(ctx context.Context) error {
 	open, end := context.WithCancel(ctx)
 	defer end()
 	group, open := errgroup.WithContext(open)
+	serve := func(run func(context.Context) error) {
+		group.Go(func() error { return contain(func() error { return run(open) }) })
+	}
 	if d.socketio != nil {
-		group.Go(func() error { return d.socketio.Run(open) })
+		serve(d.socketio.Run)
 	}
 	if d.plain != nil {
-		group.Go(func() error { return d.plain.Run(open) })
+		serve(d.plain.Run)
 	}
 	if d.peers != nil {
-		group.Go(func() error { return d.peers.Run(open) })
+		serve(d.peers.Run)
 	}
 	select {
 	case <-open.Done():
@@ -173,11 +176,11 @@ func (a *app) runHub(ctx context.Context) error {
 	// The group owns both; the dialects end with ctx or when the hub fails, the hub with them.
 	group.Go(func() error {
 		defer endDialects()
-		return a.hub.Run(alive)
+		return contain(func() error { return a.hub.Run(alive) })
 	})
 	group.Go(func() error {
 		defer endHub()
-		return a.dialects.Run(ctx)
+		return contain(func() error { return a.dialects.Run(ctx) })
 	})
 	return group.Wait()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
@@ -33,9 +32,9 @@ type leaver interface {
 
 // lifecycle runs services from the first to the last moment of the process.
 type lifecycle struct {
+	*keeper
 	hub    leaver
 	turn   drainer
-	log    *slog.Logger
 	hangup func(context.Context) // what SIGHUP does; nil = nothing
 	status func() string         // what runs, in a line for the service manager; nil = nothing
 	asked  chan struct{}         // for a drain, by the admin endpoint
@@ -47,8 +46,8 @@ type lifecycle struct {
 	min     int           // allocations that may be cut off
 }
 
-func newLifecycle(hub leaver, turn drainer, log *slog.Logger, hangup func(context.Context)) *lifecycle {
-	return &lifecycle{hub: hub, turn: turn, log: log, hangup: hangup, asked: make(chan struct{}, 1)}
+func newLifecycle(hub leaver, turn drainer, k *keeper, hangup func(context.Context)) *lifecycle {
+	return &lifecycle{keeper: k, hub: hub, turn: turn, hangup: hangup, asked: make(chan struct{}, 1)}
 }
 
 // set says what the next drain is like.
@@ -72,20 +71,20 @@ const retryHint = 2 * time.Second
 
 // run runs the services until one fails or a signal ends them: SIGTERM after a
 // drain, SIGINT or a second SIGTERM at once. It returns when all have returned.
-func (l *lifecycle) run(services ...func(context.Context) error) error {
+func (l *lifecycle) run(services ...service) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, os.Interrupt)
 	defer signal.Stop(signals)
 	return l.runWith(signals, services...)
 }
 
-func (l *lifecycle) runWith(signals <-chan os.Signal, services ...func(context.Context) error) error {
+func (l *lifecycle) runWith(signals <-chan os.Signal, services ...service) error {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, service := range services {
+	for _, s := range services {
 		// The group owns it; ctx ends it.
-		group.Go(func() error { return service(ctx) })
+		group.Go(func() error { return l.keep(ctx, s) })
 	}
 	// The group owns it; a signal or ctx ends it.
 	group.Go(func() error {

@@ -44,14 +44,14 @@ func startProcess(allocations int64, timeout time.Duration, least int) *process 
 	halves.allocations.Store(allocations)
 	p := &process{
 		lifecycle: &lifecycle{
-			hub: fakeHub{halves}, turn: fakeTurn{halves}, log: slog.New(slog.DiscardHandler),
+			hub: fakeHub{halves}, turn: fakeTurn{halves}, keeper: newKeeper(slog.New(slog.DiscardHandler)),
 			timeout: timeout, min: least, asked: make(chan struct{}, 1),
 		},
 		fakeHalves: halves, signals: make(chan os.Signal, 2), ended: make(chan error, 1), start: time.Now(),
 	}
 	// The test owns it; wantEnd waits for it.
 	go func() {
-		p.ended <- p.runWith(p.signals, func(ctx context.Context) error { <-ctx.Done(); return nil })
+		p.ended <- p.runWith(p.signals, service{run: func(ctx context.Context) error { <-ctx.Done(); return nil }})
 	}()
 	return p
 }
@@ -164,10 +164,10 @@ func TestDrainByCommand(t *testing.T) {
 
 func TestAFailedServiceEndsTheOthers(t *testing.T) {
 	broken := errors.New("broken")
-	l := &lifecycle{log: slog.New(slog.DiscardHandler)}
+	l := &lifecycle{keeper: newKeeper(slog.New(slog.DiscardHandler))}
 	others := 0
-	err := l.runWith(nil, func(context.Context) error { return broken },
-		func(ctx context.Context) error { <-ctx.Done(); others++; return nil })
+	err := l.runWith(nil, service{run: func(context.Context) error { return broken }},
+		service{run: func(ctx context.Context) error { <-ctx.Done(); others++; return nil }})
 	if !errors.Is(err, broken) || others != 1 {
 		t.Errorf("%v, %d others ended", err, others)
 	}

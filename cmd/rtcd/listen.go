@@ -140,7 +140,7 @@ func (w *httpServer) Run(ctx context.Context) error {
 	failed := make(chan error, len(w.listeners))
 	for _, l := range w.listeners {
 		// Run owns it; closing the server below ends it.
-		go func() { failed <- w.server.Serve(l) }()
+		go func() { failed <- contain(func() error { return w.server.Serve(l) }) }()
 	}
 	running := len(w.listeners)
 	var err error

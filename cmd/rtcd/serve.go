@@ -351,7 +351,9 @@ func (a *app) listenHTTP() error {
 	if err := a.http.listen(c.Listen.HTTP, a.nextFree("listen.http"), a.shared("http", nil)); err != nil {
 		return err
 	}
-	a.life = newLifecycle(a.dialects, a.turn, a.log, a.hangup)
+	k := newKeeper(a.log)
+	a.registry.MustRegister(k.panics)
+	a.life = newLifecycle(a.dialects, a.turn, k, a.hangup)
 	a.life.status = a.statusLine
 	a.life.set(c.Drain)
 	token, err := adminToken()
@@ -545,11 +547,27 @@ func (a *app) runTurn(ctx context.Context) error {
 }
 
 // services is all that runs while the process does.
-func (a *app) services() []func(context.Context) error {
-	return []func(context.Context) error{
-		a.runDoor, a.runBooks,
-		a.runTurn, a.runHub, a.https.Run, a.http.Run, a.admin.Run, a.events.Run, a.watchFiles, a.runCertificate, a.watchAddresses, a.runMapper,
-		(&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run,
-		a.tester.Run, a.desk.Run,
+func (a *app) services() []service {
+	return []service{
+		{name: "relay", run: a.runTurn, vital: true},
+		{name: "hub", run: a.runHub, vital: true},
+		{name: "https", run: a.https.Run, vital: true},
+		{name: "http", run: a.http.Run, vital: true},
+		{name: "admin endpoint", run: a.admin.Run, vital: true},
+		{name: "keys of join tokens", run: a.runDoor},
+		{name: "accounting", run: a.runBooks},
+		{name: "log of events", run: a.runEvents},
+		{name: "watch of files", run: a.watchFiles},
+		{name: "certificate", run: a.runCertificate},
+		{name: "addresses", run: a.watchAddresses},
+		{name: "router", run: a.runMapper},
+		{name: "watchdog", run: (&supervisor.Watchdog{Checks: a.pulse, Log: a.log}).Run},
+		{name: "self-test", run: a.tester.Run},
+		{name: "checks", run: a.desk.Run},
 	}
+}
+
+// runEvents ends after the relay's last event, which comes after ctx.
+func (a *app) runEvents(ctx context.Context) error {
+	return a.life.keep(context.WithoutCancel(ctx), service{name: "log of events", run: a.events.Run})
 }
