@@ -55,6 +55,8 @@ func explain(step string, t Target, err error) *Problem {
 	case errors.Is(err, errRangeClosed):
 		p.Reason = "the relay answers, but no packet from this network reaches its relayed addresses"
 		p.Remedy = "open the UDP ports of turn.relay_ports (49152-65535 unless set) in the firewall and the provider's security group; rtcd ports prints the rules"
+	case errors.Is(err, errNoBulk):
+		p.Remedy = "look on the way for an MTU below 1,300 bytes and for a limit to UDP; turn.limits.bandwidth_per_allocation is the relay's own"
 	case errors.As(err, &dns):
 		p.Reason, p.Remedy = fmt.Sprintf("the name %q does not resolve", t.Host), "check the name, and that its DNS records are published"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -24,6 +24,7 @@ type Options struct {
 	Packets              int                                                                  // to echo (50)
 	Interval             time.Duration                                                        // between them (20 ms)
 	Size                 int                                                                  // bytes of each, at least 16 (200)
+	Throughput           time.Duration                                                        // how long to measure it (not at all)
 	Roots                *x509.CertPool                                                       // for tls and dtls (the system's)
 	Insecure             bool                                                                 // do not verify certificates, only report
 	Inbound              bool                                                                 // over UDP, send to the relay's ports from outside as well
@@ -100,16 +101,26 @@ func (p *prober) run(ctx context.Context) bool {
 			return "", err
 		}
 		return relayB.LocalAddr().String(), permit(ctx, b, relayA.LocalAddr())
-	}) && p.step(ctx, "echo", func(ctx context.Context) (string, error) {
-		return p.echo(ctx, relayA, relayB)
-	}) && (!p.o.Inbound || p.target.Transport != "udp" || p.step(ctx, "inbound", p.inbound))
+	}) && p.through(ctx, relayA, relayB) && (!p.o.Inbound || p.target.Transport != "udp" || p.step(ctx, "inbound", p.inbound))
+}
+
+// through has packets go from one relayed address to another.
+func (p *prober) through(ctx context.Context, a, b net.PacketConn) bool {
+	l := newLoop(a, b, p.o.Packets)
+	defer l.close()
+	return p.step(ctx, "echo", func(ctx context.Context) (string, error) { return p.echo(ctx, l) }) &&
+		(p.o.Throughput <= 0 ||
+			p.step(ctx, "throughput", func(ctx context.Context) (string, error) { return p.throughput(ctx, l) }))
 }
 
 // step runs one step and records how it went.
 func (p *prober) step(ctx context.Context, name string, f func(context.Context) (string, error)) bool {
 	limit := p.o.Timeout
-	if name == "echo" {
+	switch name {
+	case "echo":
 		limit += time.Duration(p.o.Packets) * p.o.Interval
+	case "throughput":
+		limit += p.o.Throughput
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

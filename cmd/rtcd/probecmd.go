@@ -29,7 +29,7 @@ func probeCommand() *cobra.Command {
 	var f probeFlags
 	cmd := &cobra.Command{
 		Use:   "probe URL...",
-		Short: "Be a TURN client: allocate, permission, echo, RTT, loss; over UDP, whether the relay range is open",
+		Short: "Be a TURN client: allocate, permission, echo, RTT, loss, Mbit/s; over UDP, whether the relay range is open",
 		Long: "Be a TURN client of any server. URLs are those of WebRTC:\n" +
 			"  stun:HOST  turn:HOST:3478?transport=udp|tcp  turns:HOST:5349?transport=tcp|udp\n" +
 			"Without --username, the secret of the configuration makes the credentials, as on the server itself.\n" +
@@ -58,6 +58,7 @@ func probeCommand() *cobra.Command {
 	flags.StringVar(&f.o.Username, "username", "", "TURN username")
 	flags.StringVar(&f.o.Credential, "credential", "", "TURN password")
 	flags.IntVar(&f.o.Packets, "packets", 0, "packets to echo (default 50)")
+	flags.DurationVar(&f.o.Throughput, "throughput", time.Second, "how long to send as fast as it goes; 0 measures no Mbit/s")
 	flags.DurationVar(&f.o.Timeout, "timeout", 0, "for each step (default 8s)")
 	flags.StringVar(&f.ca, "ca", "", "PEM `file` with the authority of the server's certificate")
 	flags.BoolVar(&f.o.Insecure, "insecure", false, "accept any certificate")
