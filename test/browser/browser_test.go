@@ -59,7 +59,7 @@ func site(t *testing.T, n *lab.Net, ca *lab.CA) {
 }
 
 func TestBothBrowsersLoadATrustedPage(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	ca, err := lab.NewCA(t.TempDir())
 	if err != nil {

@@ -2,6 +2,7 @@ package loads
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"rtcd/test/soak"
+
+	"github.com/pion/stun/v3"
 )
 
 func TestF9DiskFullForLogs(t *testing.T) {
@@ -154,4 +157,40 @@ func TestF17Fragments(t *testing.T) {
 	if n := s.metric(t, `rtcd_turn_udp_send_errors_total\{reason="too_big"\}`); n > 0 {
 		row.figure("%.0f were too big to be sent, and counted", n)
 	}
+	s.wantDontFragment(t, row)
+}
+
+// wantDontFragment sends datagrams that the path takes in pieces alone, with DONT-FRAGMENT and without it: the first are
+// dropped and counted, the others arrive.
+func (s *server) wantDontFragment(t *testing.T, row *row) {
+	t.Helper()
+	const pattern = `rtcd_turn_udp_send_errors_total\{reason="too_big"\}`
+	peer, err := world.peers.ListenPacket(t.Context(), netip.AddrPortFrom(world.peers.IP4, 0).String())
+	must(t, err)
+	defer peer.Close()
+	to := netip.MustParseAddrPort(peer.LocalAddr().String())
+	c := s.mustDial(t, "udp", "whole")
+	must(t, c.Allocate())
+	must(t, c.Bind(channel, to)) // and the permission with it
+	before := s.metric(t, pattern)
+	const first, broken, last = 1390, 1395, 1400 // bytes; the client's own kernel loses the first, and learns of the path
+	must(t, c.Send(to, make([]byte, first)))
+	must(t, c.Ping())
+	for range 3 {
+		must(t, c.Send(to, make([]byte, broken), stun.RawAttribute{Type: stun.AttrDontFragment}))
+		must(t, c.Ping()) // what was sent before has been relayed
+	}
+	must(t, c.Send(to, make([]byte, last)))
+	must(t, peer.SetReadDeadline(time.Now().Add(time.Minute)))
+	for n := 0; n != last; {
+		n, _, err = peer.ReadFrom(make([]byte, 2000))
+		must(t, err)
+		if n == broken {
+			t.Error("a datagram with DONT-FRAGMENT came over a path that is too narrow for it")
+		}
+	}
+	if dropped := s.metric(t, pattern) - before; dropped != 3 {
+		t.Errorf("%v datagrams with DONT-FRAGMENT were too big, want 3", dropped)
+	}
+	row.figure("3 of 3 with DONT-FRAGMENT dropped, the one without came")
 }

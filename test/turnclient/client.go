@@ -97,6 +97,18 @@ func (c *Client) Refresh(lifetime time.Duration) error {
 	return err
 }
 
+// Send sends data in a Send indication, which may have more attributes.
+func (c *Client) Send(peer netip.AddrPort, data []byte, more ...stun.Setter) error {
+	setters := []stun.Setter{stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), peerAddress(peer)}
+	setters = append(append(setters, more...), stun.RawAttribute{Type: stun.AttrData, Value: data})
+	m, err := stun.Build(setters...)
+	if err != nil {
+		return err
+	}
+	_, err = c.Conn.Write(m.Raw)
+	return err
+}
+
 // peerAddress is XOR-PEER-ADDRESS.
 type peerAddress netip.AddrPort
 
