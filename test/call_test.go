@@ -151,6 +151,7 @@ func exchange(t *testing.T, pages []*browser.Page) {
 			const digest = async (bytes) => [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
 			const into = new Uint8Array(size);
 			let at = 0;
+			window.progress = () => ({arrived: at, channel: channel.readyState, waiting: channel.bufferedAmount});
 			window.received = new Promise((done) => channel.addEventListener("message", ({data}) => {
 				into.set(new Uint8Array(data), at);
 				at += data.byteLength;
@@ -178,6 +179,11 @@ func exchange(t *testing.T, pages []*browser.Page) {
 	}
 	for range 2 * len(pages) {
 		if err := <-errs; err != nil {
+			for i, page := range pages {
+				var progress any
+				evaluate(t, page, &progress, `() => window.progress()`)
+				t.Logf("page %d: %v", i, progress)
+			}
 			t.Fatalf("transfer: %v", err)
 		}
 	}

@@ -157,7 +157,7 @@ func own(node *lab.Node, f family) netip.Addr {
 // patient is the context of a test: nothing here is measured by the clock, so the deadline is generous.
 func patient(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute) // loads of other work beside it make a transfer slow
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -37,6 +37,16 @@ func needRelay(a, b nat) bool { return a.symmetric() && b.strict() || b.symmetri
 
 var nats = []nat{{lab.FullCone}, {lab.Restricted}, {lab.PortRestricted}, {lab.Symmetric}, {lab.PortRestricted, lab.PortRestricted}}
 
+// allPairs is each kind with each, itself too.
+func allPairs() (out [][2]nat) {
+	for i, first := range nats {
+		for _, second := range nats[i:] {
+			out = append(out, [2]nat{first, second})
+		}
+	}
+	return out
+}
+
 // Two clients connect directly where their NATs let them, else through the relay by UDP.
 func TestPairsOfNATs(t *testing.T) {
 	s := serve(t, nil)
@@ -44,12 +54,7 @@ func TestPairsOfNATs(t *testing.T) {
 	// A relayed path waits long for a direct one in the short form, so that this wins on a slow machine too.
 	patience := 20 * time.Second
 	if long() {
-		pairs, patience = nil, 0
-		for i, first := range nats {
-			for _, second := range nats[i:] {
-				pairs = append(pairs, [2]nat{first, second})
-			}
-		}
+		pairs, patience = allPairs(), 0
 	}
 	for _, kinds := range pairs {
 		t.Run(kinds[0].String()+" with "+kinds[1].String(), func(t *testing.T) {

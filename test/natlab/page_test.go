@@ -154,7 +154,7 @@ func (p pair) wantVideo(t *testing.T) {
 func testChromium(t *testing.T) {
 	s := serve(t, nil)
 	for _, c := range callers {
-		for _, kinds := range [][2]nat{{nats[0], nats[0]}, {nats[1], nats[3]}, {nats[2], nats[2]}, {nats[2], nats[3]}, {nats[3], nats[3]}, {nats[4], nats[4]}} {
+		for _, kinds := range allPairs() {
 			t.Run(c.name+"/"+kinds[0].String()+" with "+kinds[1].String(), func(t *testing.T) {
 				p, found := meet(t, c.makes[0](t, s, home(t, kinds[0]...)), c.makes[1](t, s, home(t, kinds[1]...)))
 				p.wantVideo(t)
