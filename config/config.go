@@ -184,6 +184,8 @@ const AccountingAuto = "auto"
 type Drain struct {
 	Timeout Duration `yaml:"timeout" jsonschema_description:"How long live allocations may go on after SIGTERM; 0 = no limit."`
 	Min     Count    `yaml:"min" jsonschema_description:"End as soon as at most this many allocations are left."`
+
+	Alternate List[Endpoint] `yaml:"alternate" jsonschema_description:"Address and port of another relay with the same secret, one per family: clients are told to go there (300) while new allocations are refused; empty means they are only refused (508)."`
 }
 
 // Log is the log.

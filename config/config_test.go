@@ -131,7 +131,7 @@ func TestSchemaValidatesTheExample(t *testing.T) {
 		"domian: x", "turn: {relam: x}", "log: {level: loud}", "turn: {relay_ports: 5}",
 		"drain: {timeout: soon}", "turn: {limits: {channels: -1}}", "turn: {strict_expiry: 3}",
 		"listen: {turn: 3478}", "turn: {urls: 'stun://a'}", "turn: {limits: {users: {a: {allocations: x}}}}",
-		"turn: {limits: {users: {a: {channels: 3}}}}", "turn: {relay_ips: eth0}", "turn: {discovery: {stun: [a, b]}}", "signaling: {limits: {messages: 10}}",
+		"drain: {alternate: turn.example.com}", "turn: {limits: {users: {a: {channels: 3}}}}", "turn: {relay_ips: eth0}", "turn: {discovery: {stun: [a, b]}}", "signaling: {limits: {messages: 10}}",
 	} {
 		if validate(text) == nil {
 			t.Errorf("the schema admits %q", text)
@@ -155,11 +155,11 @@ turn:
   discovery: {enabled: true, metadata: false, stun: ["192.0.2.1:3478", "[2001:db8::1]:3478"], every: 1m}
   relay_ips: [203.0.113.6/10.0.0.6, "2001:db8::6"]
   urls: ["stun:turn.example.com", "turns:[2001:db8::6]:443?transport=tcp"]
-  credential_ttl: 7d
+  credential_ttl: 1d
   peers: {allow: 10.1.2.3, deny: [recommended, 198.51.100.0/24]}
   limits: {bandwidth_per_allocation: 500kbit, unauthenticated_per_ip: 0, failed_logins_per_ip: 600/m, channels: 0, new_peers_per_allocation: 30/m, users: {frigate: {allocations: 200, bandwidth: 1Mbit}}}
 signaling: {auth: none, public: true, origins: "*", strip_host_candidates: true, limits: {message_bytes: 65536, messages: 10/10s}}
-drain: {timeout: 1h30m}
+drain: {timeout: 1h30m, alternate: ["198.51.100.9:3478", "[2001:db8::9]:3478"]}
 `
 
 func TestValues(t *testing.T) {
@@ -176,7 +176,7 @@ func TestValues(t *testing.T) {
 	want.Turn.RelayIPs = List[RelayIP]{"203.0.113.6/10.0.0.6", "2001:db8::6"}
 	want.Turn.URLs = List[ICEURL]{"stun:turn.example.com", "turns:[2001:db8::6]:443?transport=tcp"}
 	want.Turn.Limits.Users = UserLimits{{"frigate", UserBounds{200, AsOthers, 1_000_000}}}
-	want.Turn.CredentialTTL = Duration(7 * 24 * time.Hour)
+	want.Turn.CredentialTTL = Duration(24 * time.Hour)
 	want.Turn.Peers = Peers{Allow: List[PeerRule]{"10.1.2.3/32"}, Deny: List[PeerRule]{"recommended", "198.51.100.0/24"}}
 	want.Turn.Limits.BandwidthPerAllocation = 500_000
 	want.Turn.Limits.UnauthenticatedPerIP = Rate{}
@@ -189,6 +189,7 @@ func TestValues(t *testing.T) {
 	want.Signaling.Limits.MessageBytes = 65536
 	want.Signaling.Limits.Messages = Rate{10, 10 * time.Second}
 	want.Drain.Timeout = Duration(90 * time.Minute)
+	want.Drain.Alternate = List[Endpoint]{"198.51.100.9:3478", "[2001:db8::9]:3478"}
 	if diff := cmp.Diff(want, l.Config); diff != "" {
 		t.Error(diff)
 	}
@@ -378,6 +379,18 @@ func TestACME(t *testing.T) {
 		_, err := load(t, text, nil)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// Credentials live long enough to set up a call, and not for ever.
+func TestCredentialTTL(t *testing.T) {
+	for ttl, want := range map[string]string{
+		"59s": "shorter than a minute", "1m": "", "24h": "", "24h1s": "longer than a day", "0": "shorter than a minute",
+	} {
+		_, err := load(t, "turn: {credential_ttl: "+ttl+"}", nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %s", ttl, err, want)
 		}
 	}
 }

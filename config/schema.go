@@ -159,6 +159,11 @@ func (Network) JSONSchema() *jsonschema.Schema {
 	return pattern(`^[0-9a-fA-F:.]+(/\d{1,3})?$`, "10.0.0.0/8")
 }
 
+// JSONSchema describes an address and port.
+func (Endpoint) JSONSchema() *jsonschema.Schema {
+	return pattern(`^(\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:.]+\]):\d{1,5}$`, "203.0.113.9:3478")
+}
+
 // JSONSchema describes a web origin.
 func (Origin) JSONSchema() *jsonschema.Schema {
 	return pattern(`^(self|\*|https?://[^/]+)$`, "self")

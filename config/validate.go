@@ -225,6 +225,10 @@ func (l *loader) validateTurn() {
 		if l.Turn.CredentialTTL < Duration(time.Minute) {
 			l.fault("turn.credential_ttl", "%s is shorter than a minute: calls could not be set up with it", l.Turn.CredentialTTL)
 		}
+		if l.Turn.CredentialTTL > Duration(24*time.Hour) {
+			l.fault("turn.credential_ttl", "%s is longer than a day (24h): clients get new ones in time, and who finds an old one relays with it until then; "+
+				"for a program that cannot ask again: rtcd credentials --ttl", l.Turn.CredentialTTL)
+		}
 	})
 	l.check("turn.revoked", func() {
 		if slices.Contains(l.Turn.Revoked, "") {

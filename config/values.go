@@ -346,6 +346,25 @@ func (n *Network) UnmarshalText(s []byte) (err error) {
 	return err
 }
 
+// Endpoint is an IP address and port of another server.
+type Endpoint string
+
+// UnmarshalText parses s.
+func (e *Endpoint) UnmarshalText(s []byte) error {
+	at, err := netip.ParseAddrPort(string(s))
+	if err != nil || at.Port() == 0 || at.Addr().IsUnspecified() || at.Addr().Zone() != "" {
+		return fmt.Errorf("%q is not an IP address and port like 203.0.113.9:3478 or [2001:db8::9]:3478", s)
+	}
+	*e = Endpoint(netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String())
+	return nil
+}
+
+// AddrPort returns the address and port.
+func (e Endpoint) AddrPort() netip.AddrPort {
+	at, _ := netip.ParseAddrPort(string(e))
+	return at
+}
+
 // Prefix returns the prefix, unless the rule is the word recommended.
 func (p PeerRule) Prefix() (netip.Prefix, bool) {
 	prefix, err := netip.ParsePrefix(string(p))

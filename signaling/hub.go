@@ -382,6 +382,27 @@ func (h *Hub) Ban(peer, reason string, d time.Duration) bool {
 	return h.kick(peer, ReasonBanned, reason)
 }
 
+// Bars says whether a ban keeps the bearer of a token out, of everything or of the one room
+// of the native protocol that it opens.
+func (h *Hub) Bars(c creds.Claims, address string) bool {
+	now, m := time.Now(), h.member(&Hello{Claims: c, Address: address})
+	h.mu.Lock()
+	until, found := h.bans[m.Identity]
+	in := h.tenants[native]
+	h.mu.Unlock()
+	if found && now.Before(until) {
+		return true
+	}
+	barred := false
+	if in != nil && m.Opens != "" {
+		in.do(now, func(t *Tenant, out []Delivery) []Delivery {
+			barred = t.banned(now, m.Opens, m.Identity)
+			return out
+		})
+	}
+	return barred
+}
+
 // clip shortens s to n bytes without cutting a character.
 func clip(s string, n int) string {
 	for len(s) > n {

@@ -327,6 +327,39 @@ func TestKickAndBan(t *testing.T) {
 	if _, revoked := ice.counts(); revoked != 1 {
 		t.Fatal("who was in no room had nothing to revoke")
 	}
+	for _, c := range []struct {
+		claims creds.Claims
+		barred bool
+	}{
+		{creds.Claims{Name: "bob"}, true}, {creds.Claims{Name: "bob", Room: "r"}, true},
+		{creds.Claims{Name: "bob", Subject: "b"}, false}, {creds.Claims{Name: "ann"}, false}, {creds.Claims{}, false},
+	} {
+		if w.hub.Bars(c.claims, "192.0.2.1") != c.barred {
+			t.Errorf("%+v: barred is not %v", c.claims, c.barred)
+		}
+	}
+}
+
+// A ban from one room keeps those out whose token opens no other.
+func TestARoomsBanBars(t *testing.T) {
+	w := newWorld(t, Options{Auth: tokens{"host": {Name: "host", Perms: []string{"kick"}, Expires: never}, "guest": {Room: "r", Expires: never}}})
+	host, _ := w.enter("host", `{"type":"hello","token":"host","room":"r"}`)
+	_, welcome := w.enter("guest", `{"type":"hello","token":"guest","room":"r"}`)
+	host.want(`{"event":"join"}`)
+	const address = "127.0.0.1"
+	if w.hub.Bars(creds.Claims{Room: "r"}, address) {
+		t.Fatal("barred before the ban")
+	}
+	host.say(`{"type":"leave","room":"r","peer":"%s","ban":60}`, welcome.str("peer"))
+	host.want(`{"event":"leave","reason":"banned"}`)
+	for room, barred := range map[string]bool{"r": true, "other": false, "": false} {
+		if w.hub.Bars(creds.Claims{Room: room}, address) != barred {
+			t.Errorf("a token of room %q: barred is not %v", room, barred)
+		}
+	}
+	if w.hub.Bars(creds.Claims{Room: "r"}, "192.0.2.1") {
+		t.Error("another address is barred")
+	}
 }
 
 func TestLeavingRevokesAndBreakingDoesNot(t *testing.T) {

@@ -30,6 +30,7 @@ type api struct {
 	// penalize holds the answer to a token or key that is worth nothing back where many
 	// were, or returns false: too many wait; see signaling.Hub.
 	penalize func(r *http.Request) bool
+	bars     func(c creds.Claims, address string) bool // who is banned; see signaling.Hub
 	tested   func() *infoSelfTest
 	desk     *diagnosis.Desk
 	address  func(*http.Request) string // of the client
@@ -57,6 +58,7 @@ type turnInfo struct {
 func newAPI(c *config.Loaded, m *minter, tokens verifier, penalize func(*http.Request) bool, tested func() *infoSelfTest, desk *diagnosis.Desk) *api {
 	a := &api{
 		desk: desk, address: clientAddress(c.Listen.TrustedProxies), penalize: penalize,
+		bars:   func(creds.Claims, string) bool { return false },
 		minter: m, tokens: tokens, tested: tested, origins: c.Signaling.Origins,
 		open: c.Check == config.AccessOpen || c.Signaling.Auth == config.AuthNone,
 		info: info{
@@ -109,9 +111,9 @@ func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
 	secret := bearerOf(r)
 	shape := shapeICE
-	user, ttl, ok := a.bearer(secret, r.URL.Query().Get("username"))
+	b, ok := a.bearer(secret, r.URL.Query().Get("username"))
 	if !ok && a.open && secret == "" {
-		shape, user, ttl, ok = shapeCheck, creds.PrefixCheck+rand.Text()[:12], creds.CheckTTL, true
+		shape, b, ok = shapeCheck, bearer{user: creds.PrefixCheck + rand.Text()[:12], ttl: creds.CheckTTL}, true
 	}
 	if !ok {
 		if a.isGuess(w, r, secret) {
@@ -121,8 +123,11 @@ func (a *api) serveICE(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "unauthorized", "a join token or an API key is needed, as Bearer")
 		return
 	}
+	if a.isBarred(w, r, b) {
+		return
+	}
 	a.minter.issue(shape)
-	c, servers := a.minter.mint(user, ttl)
+	c, servers := a.minter.mint(b.user, b.ttl)
 	writeJSON(w, http.StatusOK, map[string]any{
 		"iceServers": servers.Servers,
 		"ttl":        int(servers.TTL.Seconds()),
@@ -150,24 +155,39 @@ func bearerOf(r *http.Request) string {
 	return strings.TrimSpace(secret)
 }
 
-// bearer tells for whom credentials are minted. The holder of an API key may name
-// the user; the holder of a token is who the token says.
-func (a *api) bearer(secret, username string) (user string, ttl time.Duration, ok bool) {
+// bearer is for whom credentials are minted. The holder of an API key may name the user;
+// the holder of a token is who the token says.
+type bearer struct {
+	user   string
+	ttl    time.Duration
+	claims *creds.Claims // of a token; nil for an API key
+}
+
+func (a *api) bearer(secret, username string) (_ bearer, ok bool) {
 	if secret == "" {
-		return "", 0, false
+		return bearer{}, false
 	}
 	if a.isKey(secret) {
-		return username, a.minter.ttl, username == "" || creds.CheckUser(username) == nil
+		return bearer{user: username, ttl: a.minter.ttl}, username == "" || creds.CheckUser(username) == nil
 	}
 	claims, err := a.tokens.Verify(secret, time.Now())
 	if err != nil {
-		return "", 0, false
+		return bearer{}, false
 	}
-	user = "t." + rand.Text()[:12]
+	user := "t." + rand.Text()[:12]
 	if claims.Subject != "" && creds.CheckUser("t."+claims.Subject) == nil {
 		user = "t." + claims.Subject
 	}
-	return a.minter.member(user), a.minter.ttl, true
+	return bearer{a.minter.member(user), a.minter.ttl, &claims}, true
+}
+
+// isBarred answers who may not join for now.
+func (a *api) isBarred(w http.ResponseWriter, r *http.Request, b bearer) bool {
+	if b.claims == nil || !a.bars(*b.claims, a.address(r)) {
+		return false
+	}
+	refuse(w, http.StatusForbidden, "forbidden", "banned")
+	return true
 }
 
 func (a *api) isKey(secret string) bool {

@@ -67,7 +67,8 @@ func (a *api) serveCheck(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
 	secret := bearerOf(r)
 	restricted := false
-	if _, _, ok := a.bearer(secret, ""); !ok {
+	b, ok := a.bearer(secret, "")
+	if !ok {
 		if !a.open || secret != "" {
 			if a.isGuess(w, r, secret) {
 				return
@@ -77,6 +78,9 @@ func (a *api) serveCheck(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		restricted = true
+	}
+	if a.isBarred(w, r, b) {
+		return
 	}
 	address := a.address(r)
 	var from []netip.Addr

@@ -69,6 +69,30 @@ func TestDrainInMidCall(t *testing.T) {
 	r.wantEnded()
 }
 
+// Who comes while the server drains is told of another one, if there is one.
+func TestDrainNamesTheAlternate(t *testing.T) {
+	r := newRunning(t, io.Discard, turnKeys(loopback(t), "")+"drain: {alternate: 203.0.113.9:3478}\n", lookup)
+	r.serve()
+	call, late := r.relayTo(r.mint("alice")), r.client(r.mint("late"))
+	r.signals <- syscall.SIGTERM
+	r.eventually("a new allocation is refused", func() bool {
+		conn, err := late.Allocate()
+		if err == nil {
+			conn.Close()
+			return false
+		}
+		var refusal *stun.TurnError
+		if !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeTryAlternate {
+			t.Fatalf("a new allocation: %v, want 300", err)
+		}
+		return true
+	})
+	if err := call.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantEnded()
+}
+
 // readiness is what the admin endpoint says to whoever balances the load.
 func (r *running) readiness() string {
 	r.t.Helper()

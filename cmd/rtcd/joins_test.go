@@ -18,6 +18,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"rtcd/creds"
 	"rtcd/webhook"
 )
 
@@ -81,6 +82,45 @@ func (r *running) tryJoin(token string) (string, string) {
 		r.t.Fatal(err)
 	}
 	return m.Type, m.Code + m.User
+}
+
+// TestTheBannedGetNoCredentials: neither at the hub nor by HTTP, while their token holds.
+func TestTheBannedGetNoCredentials(t *testing.T) {
+	r := newRunning(t, io.Discard, turnKeys(loopback(t), ""), lookup)
+	r.serve()
+	defer r.end()
+	sign := func(subject string) string {
+		token, err := r.tokens.Sign(creds.Claims{Room: "r", Subject: subject, Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	bad, good := sign("bad"), sign("good")
+	if kind, detail := r.tryJoin(bad); kind != "welcome" {
+		t.Fatal(kind, detail)
+	}
+	for _, m := range r.hub.Members() {
+		r.hub.Ban(m.Peer, "", time.Hour)
+	}
+	if kind, detail := r.tryJoin(bad); kind+detail != "errorforbidden" {
+		t.Errorf("the banned joins: %s %s", kind, detail)
+	}
+	for _, c := range []struct {
+		method, path, token string
+		want                int
+	}{
+		{http.MethodGet, "/api/v1/ice-servers", bad, http.StatusForbidden},
+		{http.MethodPost, "/api/v1/check", bad, http.StatusForbidden},
+		{http.MethodGet, "/api/v1/ice-servers", good, http.StatusOK},
+	} {
+		req := httptest.NewRequest(c.method, c.path, nil)
+		req.Header.Set("Authorization", "Bearer "+c.token)
+		w := httptest.NewRecorder()
+		if r.ServeHTTP(w, req); w.Code != c.want || c.want != http.StatusOK && strings.Contains(w.Body.String(), "credential") {
+			t.Errorf("%s: %d %s", c.path, w.Code, w.Body)
+		}
+	}
 }
 
 // TestWhoMayJoin: our own tokens, those of another issuer by its keys, and what an endpoint

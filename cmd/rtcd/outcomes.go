@@ -80,7 +80,7 @@ func (o *outcomes) admit(address string) bool {
 func (a *api) serveOutcome(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r)
 	secret := bearerOf(r)
-	if _, _, ok := a.bearer(secret, ""); !ok && a.info.Auth != config.AuthNone {
+	if _, ok := a.bearer(secret, ""); !ok && a.info.Auth != config.AuthNone {
 		if !a.isGuess(w, r, secret) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="rtcd"`)
 			refuse(w, http.StatusUnauthorized, "unauthorized", "a join token is needed, as Bearer")

@@ -37,6 +37,9 @@ func policyOf(c *config.Loaded, addrs []external) relay.Policy {
 	for _, a := range addrs {
 		p.Relays = append(p.Relays, a.RelayIP)
 	}
+	for _, e := range c.Drain.Alternate {
+		p.Alternates = append(p.Alternates, e.AddrPort())
+	}
 	for _, u := range l.Users {
 		if p.Users == nil {
 			p.Users = map[string]relay.UserLimits{}

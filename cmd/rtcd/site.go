@@ -32,7 +32,7 @@ func (a *app) newSite() *site {
 	m.advertised = slices.Concat(stun, turn)
 	m.stun, m.turn = a.tester.Usable(stun), a.tester.Usable(turn)
 	api := newAPI(c, m, a.door, a.hub.Penalize, a.infoTest, a.desk)
-	api.outcomes = a.outcomes
+	api.outcomes, api.bars = a.outcomes, a.hub.Bars
 	return &site{m, api, api.routes(a.hub, a.dialects, a.pages)}
 }
 

@@ -180,13 +180,14 @@ func (r *request) granted(a *allocation) {
 }
 
 func (t *Table) refuseDraining(r *request) {
-	alt := r.policy.Alternate
-	if !alt.IsValid() || familyOf(alt.Addr()) != familyOf(r.client.Addr.Addr()) {
-		t.refuseWhy(r, 508, WhyDraining, netip.AddrPort{})
-		return
+	for _, alt := range r.policy.Alternates {
+		if familyOf(alt.Addr()) == familyOf(r.client.Addr.Addr()) {
+			t.trace(r, TraceRefused, 300, WhyDraining, netip.AddrPort{})
+			r.answer(appendPlainAddress(r.errorMessage(300), stun.AttrAlternateServer, alt), 300)
+			return
+		}
 	}
-	t.trace(r, TraceRefused, 300, WhyDraining, netip.AddrPort{})
-	r.answer(appendPlainAddress(r.errorMessage(300), stun.AttrAlternateServer, alt), 300)
+	t.refuseWhy(r, 508, WhyDraining, netip.AddrPort{})
 }
 
 // wish reads the attributes of an Allocate request in the order of RFC 8656

@@ -161,7 +161,7 @@ func TestUnknownAttributesAreListed(t *testing.T) {
 
 func TestTryAlternate(t *testing.T) {
 	other := netip.MustParseAddrPort("11.22.33.20:3478")
-	w := newWorld(t, func(o *Options) { o.Policy.Draining, o.Policy.Alternate = true, other })
+	w := newWorld(t, func(o *Options) { o.Policy.Draining, o.Policy.Alternates = true, []netip.AddrPort{other} })
 	c := w.caller("alice", "11.22.33.101:1000")
 	got := c.allocate().want(300).wantSigned(c)
 	var alt stun.AlternateServer

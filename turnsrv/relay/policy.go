@@ -32,10 +32,10 @@ type Policy struct {
 	Users        map[string]UserLimits // exceptions, by user; not changed after SetPolicy
 	StrictExpiry bool                  // an expired credential cannot refresh or bind either
 
-	// Draining refuses new allocations: with 300 and Alternate where that is valid
-	// and of the client's family, else with 508.
-	Draining  bool
-	Alternate netip.AddrPort
+	// Draining refuses new allocations: with 300 and the first of Alternates of the client's
+	// family, else with 508.
+	Draining   bool
+	Alternates []netip.AddrPort
 }
 
 // Limits bound what clients can take. Zero means the default, negative unlimited.
