@@ -35,6 +35,8 @@ type Record struct {
 	Started  time.Time `json:"started"`
 	Duration float64   `json:"duration"` // seconds until Time
 
+	Peers int `json:"peers"` // how many it was permitted, each as often as anew
+
 	// Application data, without TURN framing.
 	SentBytes       uint64 `json:"sent_bytes"` // client to peers
 	SentPackets     uint64 `json:"sent_packets"`

@@ -242,7 +242,7 @@ func Default() Config {
 		},
 		SelfTest: Duration(5 * time.Minute),
 		Accounting: Accounting{
-			File: AccountingAuto, Keep: Duration(7 * 24 * time.Hour), Size: 1 << 30, Interim: Duration(time.Minute),
+			File: AccountingAuto, Keep: Duration(30 * 24 * time.Hour), Size: 1 << 30, Interim: Duration(time.Minute),
 		},
 		Drain: Drain{Timeout: Duration(300 * time.Second)},
 		Log:   Log{Level: "info", Format: "auto"},

@@ -121,6 +121,7 @@ func (a *app) record(kind accounting.Kind, e relay.Event) accounting.Record {
 		ID: fmt.Sprintf("%x-%d", a.turn.Start().UnixMilli(), i.ID), Allocation: i.ID, User: i.User,
 		Client: i.Client, Transport: i.Transport.String(), Relay: i.Relays,
 		Started: started.Round(0).UTC(), Duration: now.Sub(started).Round(time.Millisecond).Seconds(),
+		Peers:     i.Peers,
 		SentBytes: i.SentBytes, SentPackets: i.SentPackets,
 		ReceivedBytes: i.ReceivedBytes, ReceivedPackets: i.ReceivedPackets,
 		Reason: e.Reason,

@@ -129,7 +129,7 @@ func (e *eventLog) write(event relay.Event) {
 	case relay.Closed:
 		level, message, what = slog.LevelInfo, "allocation closed", "allocation_closed"
 		attrs = append(attrs, slog.String("reason", event.Reason),
-			slog.Uint64("sent_bytes", i.SentBytes), slog.Uint64("sent_packets", i.SentPackets),
+			slog.Int("peers", i.Peers), slog.Uint64("sent_bytes", i.SentBytes), slog.Uint64("sent_packets", i.SentPackets),
 			slog.Uint64("received_bytes", i.ReceivedBytes), slog.Uint64("received_packets", i.ReceivedPackets))
 	default:
 		return

@@ -23,6 +23,8 @@ type allocation struct {
 	exempt    bool // holds no place of a quota
 	icmp      bool // its client is told of ICMP errors
 
+	peers atomic.Uint32 // that it has met
+
 	// Read by the data path without a lock.
 	expires atomic.Int64 // Now.Mono; 0 while pending and once closed
 	sockets [numFamilies]atomic.Pointer[Socket]
@@ -104,7 +106,7 @@ func (a *allocation) live(now Now) bool { return a.expires.Load() > int64(now.Mo
 func (a *allocation) info() Info {
 	i := Info{
 		ID: a.id, Username: a.username, User: a.user, Client: a.client.Addr, Transport: a.client.Transport,
-		Created: a.created, Expires: time.Duration(a.expires.Load()),
+		Created: a.created, Expires: time.Duration(a.expires.Load()), Peers: int(a.peers.Load()),
 		SentBytes: a.flows[Sent].bytes.Load(), SentPackets: a.flows[Sent].packets.Load(),
 		ReceivedBytes: a.flows[Received].bytes.Load(), ReceivedPackets: a.flows[Received].packets.Load(),
 	}
@@ -266,7 +268,11 @@ const peersAtOnce = 64
 // meets takes so many new peers from the allocation's bucket, all or none. The Table's lock
 // of the client is held.
 func (a *allocation) meets(now Now, peers int, rate Rate) bool {
-	if peers == 0 || rate.N < 0 {
+	if peers == 0 {
+		return true
+	}
+	if rate.N < 0 {
+		a.peers.Add(uint32(peers))
 		return true
 	}
 	each := rate.Per / time.Duration(max(rate.N, 1))
@@ -275,6 +281,7 @@ func (a *allocation) meets(now Now, peers int, rate Rate) bool {
 		return false
 	}
 	a.met = full
+	a.peers.Add(uint32(peers))
 	return true
 }
 

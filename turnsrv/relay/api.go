@@ -115,6 +115,7 @@ type Info struct {
 	Expires   time.Duration    // Now.Mono at which it ends unless refreshed
 
 	Permissions, Channels int
+	Peers                 int // permissions made for addresses that had none, in all
 
 	// Application data relayed, without TURN framing.
 	SentBytes, SentPackets         uint64 // client to peers

@@ -83,6 +83,9 @@ func TestNewPeersOfAnAllocationArePaced(t *testing.T) {
 				for range 1000 {
 					c.permit(next()).want(0)
 				}
+				if met := w.table.Allocations()[0].Peers; met != 1000 {
+					t.Errorf("%d peers were met, want 1000", met)
+				}
 				return
 			}
 			first := next()
@@ -103,6 +106,11 @@ func TestNewPeersOfAnAllocationArePaced(t *testing.T) {
 			c.permit(next(), next()).want(508)
 			c.permit(next()).want(0)
 			c.permit(next()).want(508)
+			for _, i := range w.table.Allocations() {
+				if want := map[bool]int{true: test.atOnce + 1, false: 1}[i.Client == c.client.Addr]; i.Peers != want {
+					t.Errorf("%v has met %d peers, want %d", i.Client, i.Peers, want)
+				}
+			}
 			if n := w.outcome("permission_denied", "pace"); n != 5 {
 				t.Errorf("%d refusals are counted, want 5", n)
 			}
