@@ -128,7 +128,7 @@ func wantConnected(t *testing.T, pages []*browser.Page) {
 	t.Helper()
 	for _, page := range pages {
 		evaluate(t, page, nil, `async () => {
-			const deadline = Date.now() + 90000;
+			const deadline = Date.now() + 240000;
 			const ready = () => window.rtcdCall?.state === "connected" && window.rtcdCall.peers[0].channel.readyState === "open";
 			while (!ready()) {
 				if (Date.now() > deadline) {
@@ -197,7 +197,7 @@ func wantVideo(t *testing.T, pages []*browser.Page) {
 	t.Helper()
 	for _, page := range pages {
 		evaluate(t, page, nil, `async () => {
-			const deadline = Date.now() + 120000;
+			const deadline = Date.now() + 240000;
 			const frames = async () => Math.max(0, ...[...(await window.rtcdCall.pcs[0].getStats()).values()]
 				.filter((s) => s.type === "inbound-rtp" && s.kind === "video").map((s) => s.framesDecoded ?? 0));
 			while (await frames() <= 100) {

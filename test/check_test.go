@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +83,7 @@ func checkWith(t *testing.T, b *browser.Browser, fragment, name string, preload 
 	page := openPage(t, b, "https://"+hostBoth+"/check?auto=1&lang=en"+fragment, append(preload, clipboard)...)
 	var r checkResult
 	evaluate(t, page, &r, `async () => {
-		const deadline = Date.now() + 150000;
+		const deadline = Date.now() + 300000;
 		while (!window.rtcdCheckResult) {
 			if (Date.now() > deadline) throw new Error("no verdict: " + document.body.innerText);
 			await new Promise((next) => setTimeout(next, 100));
@@ -295,11 +296,11 @@ func TestCheckPage(t *testing.T) {
 			r.wantFail(t, "expired")
 			r.wantView(t, "expired", isTurn)
 			for _, row := range r.Rows {
-				if late, _ := row.View.Values["late"].(float64); isTurn(row) && (late < 3530 || late > 3600) {
-					t.Errorf("%s: %v s late; want the hour less the minute for which they were minted", row.URL, row.View.Values["late"])
+				if late, _ := row.View.Values["late"].(float64); isTurn(row) && (late < 3530 || late > 4000) {
+					t.Errorf("%s: %v s late; want the hour less the minute for which they were minted, and what the check took", row.URL, row.View.Values["late"])
 				}
 			}
-			if !strings.Contains(r.Said, "had ended 35") || !strings.Contains(r.Said, "Clocks") {
+			if !regexp.MustCompile(`had ended 3[5-9]\d\d`).MatchString(r.Said) || !strings.Contains(r.Said, "Clocks") {
 				t.Errorf("the page says %q", r.Said)
 			}
 		})
@@ -393,7 +394,7 @@ func pairCheck(t *testing.T, server *rtcdServer, first, second *browser.Browser)
 	for _, p := range []*browser.Page{page, openPage(t, second, link)} {
 		var r pairResult
 		evaluate(t, p, &r, `async () => {
-			const deadline = Date.now() + 90000;
+			const deadline = Date.now() + 240000;
 			while (document.documentElement.dataset.pair !== "done") {
 				if (Date.now() > deadline) throw new Error("no verdict: " + document.body.innerText);
 				await new Promise((next) => setTimeout(next, 100));

@@ -109,7 +109,7 @@ func check(t *testing.T, b *browser.Browser, url string) (r checkResult) {
 		t.Fatal(err)
 	}
 	err = page.Eval(ctx, &r, `async () => {
-		const deadline = Date.now() + 150000;
+		const deadline = Date.now() + 300000;
 		while (!window.rtcdCheckResult) {
 			if (Date.now() > deadline) throw new Error("no verdict: " + document.body.innerText);
 			await new Promise((next) => setTimeout(next, 100));
