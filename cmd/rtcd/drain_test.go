@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/pion/stun/v3"
+	"github.com/pion/turn/v4"
 )
 
 // SIGTERM in mid-call: the site says that it is not ready, members hear when to come back, nobody new gets a relay and
@@ -38,18 +39,7 @@ func TestDrainInMidCall(t *testing.T) {
 	if _, _, err := member.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("the member's socket: %v", err)
 	}
-	r.eventually("a new allocation is refused", func() bool { // which comes after the goodbye
-		conn, err := late.Allocate()
-		if err == nil {
-			conn.Close()
-			return false
-		}
-		var refusal *stun.TurnError
-		if !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeInsufficientCapacity {
-			t.Fatalf("a new allocation: %v, want 508", err)
-		}
-		return true
-	})
+	r.wantRefused(late, stun.CodeInsufficientCapacity)
 	if _, err := late.SendBindingRequest(); err != nil {
 		t.Errorf("Binding: %v", err)
 	}
@@ -75,22 +65,28 @@ func TestDrainNamesTheAlternate(t *testing.T) {
 	r.serve()
 	call, late := r.relayTo(r.mint("alice")), r.client(r.mint("late"))
 	r.signals <- syscall.SIGTERM
+	r.wantRefused(late, stun.CodeTryAlternate)
+	if err := call.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantEnded()
+}
+
+// wantRefused waits until new allocations are refused, which comes after the goodbye to members.
+func (r *running) wantRefused(c *turn.Client, code stun.ErrorCode) {
+	r.t.Helper()
 	r.eventually("a new allocation is refused", func() bool {
-		conn, err := late.Allocate()
+		conn, err := c.Allocate()
 		if err == nil {
 			conn.Close()
 			return false
 		}
 		var refusal *stun.TurnError
-		if !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != stun.CodeTryAlternate {
-			t.Fatalf("a new allocation: %v, want 300", err)
+		if !errors.As(err, &refusal) || refusal.ErrorCodeAttr.Code != code {
+			r.t.Fatalf("a new allocation: %v, want %d", err, code)
 		}
 		return true
 	})
-	if err := call.conn.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.wantEnded()
 }
 
 // readiness is what the admin endpoint says to whoever balances the load.
