@@ -11,7 +11,7 @@ const (
 	bulkSize    = 1200            // bytes of a packet: what paths carry whole
 	firstWindow = 16              // packets on their way
 	mostWindow  = 4096            // as many as 5 MB
-	noReceipt   = time.Second / 4 // then all that are on their way count as lost
+	noReceipt   = time.Second / 4 // at least; then all that are on their way count as lost
 )
 
 // throughput sends as much as arrives, for as long as it is told to, and measures what
@@ -19,7 +19,8 @@ const (
 func (p *prober) throughput(ctx context.Context, l *loop) (string, error) {
 	w := window{size: firstWindow, slow: true}
 	packet := make([]byte, bulkSize)
-	end, silence := time.NewTimer(p.o.Throughput), time.NewTimer(noReceipt)
+	patience := max(noReceipt, time.Duration(3*p.report.Echo.P95Ms*float64(time.Millisecond)))
+	end, silence := time.NewTimer(p.o.Throughput), time.NewTimer(patience)
 	defer end.Stop()
 	defer silence.Stop()
 	for sending := true; sending; {
@@ -31,7 +32,7 @@ func (p *prober) throughput(ctx context.Context, l *loop) (string, error) {
 			select {
 			case <-l.news:
 				w.take(l.confirmed())
-				silence.Reset(noReceipt)
+				silence.Reset(patience)
 			case <-end.C: // also where nothing ever fills the window
 				sending = false
 			default:
@@ -43,10 +44,10 @@ func (p *prober) throughput(ctx context.Context, l *loop) (string, error) {
 		select {
 		case <-l.news:
 			w.take(l.confirmed())
-			silence.Reset(noReceipt)
+			silence.Reset(patience)
 		case <-silence.C:
 			w.restart()
-			silence.Reset(noReceipt)
+			silence.Reset(patience)
 		case <-end.C:
 			sending = false
 		case <-ctx.Done():

@@ -58,7 +58,7 @@ func probeCommand() *cobra.Command {
 	flags.StringVar(&f.o.Username, "username", "", "TURN username")
 	flags.StringVar(&f.o.Credential, "credential", "", "TURN password")
 	flags.IntVar(&f.o.Packets, "packets", 0, "packets to echo (default 50)")
-	flags.DurationVar(&f.o.Throughput, "throughput", time.Second, "how long to send as fast as it goes; 0 measures no Mbit/s")
+	flags.DurationVar(&f.o.Throughput, "throughput", 2*time.Second, "how long to send as fast as it goes; 0 measures no Mbit/s")
 	flags.DurationVar(&f.o.Timeout, "timeout", 0, "for each step (default 8s)")
 	flags.StringVar(&f.ca, "ca", "", "PEM `file` with the authority of the server's certificate")
 	flags.BoolVar(&f.o.Insecure, "insecure", false, "accept any certificate")
