@@ -3,7 +3,9 @@ package natlab
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"testing"
+	"time"
 
 	"rtcd/test/browser"
 	"rtcd/test/lab"
@@ -150,6 +152,21 @@ func (p pair) wantVideo(t *testing.T) {
 	}
 }
 
+// settled waits for the path that a browser prefers, where it began with another that was there sooner, and tells both.
+func (p pair) settled(t *testing.T, first path, relayed bool) (_ path, how string) {
+	t.Helper()
+	begin := time.Now()
+	last := first
+	_ = eventually(patient(t), "the better path", func() bool {
+		last = p.path(t)
+		return last.relayed() == relayed
+	})
+	if how = last.String(); first.relayed() != last.relayed() {
+		how += fmt.Sprintf(" (first %s; that took %.1f s more)", first, time.Since(begin).Seconds())
+	}
+	return last, how
+}
+
 // Browsers on the call page, with each other and with our client.
 func testChromium(t *testing.T) {
 	s := serve(t, nil)
@@ -158,8 +175,9 @@ func testChromium(t *testing.T) {
 			t.Run(c.name+"/"+kinds[0].String()+" with "+kinds[1].String(), func(t *testing.T) {
 				p, found := meet(t, c.makes[0](t, s, home(t, kinds[0]...)), c.makes[1](t, s, home(t, kinds[1]...)))
 				p.wantVideo(t)
-				record(t, natPairs, c.name, kinds[0], kinds[1], found, found.Took)
-				found.want(t, needRelay(kinds[0], kinds[1]))
+				settled, how := p.settled(t, found, needRelay(kinds[0], kinds[1]))
+				record(t, natPairs, c.name, kinds[0], kinds[1], how, found.Took)
+				settled.want(t, needRelay(kinds[0], kinds[1]))
 			})
 		}
 		for _, w := range [][2]wall{{walls.noUDP, walls.none}, {walls.noUDP, walls.noUDP}, {walls.only443, walls.only443}} {
