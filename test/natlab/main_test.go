@@ -83,7 +83,7 @@ func long() bool { return os.Getenv("RTCD_TEST_LONG") == "1" }
 // patient is the context of a test: nothing here is measured by the clock, so the deadline is generous.
 func patient(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
