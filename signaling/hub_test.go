@@ -331,8 +331,11 @@ func TestKickAndBan(t *testing.T) {
 		claims creds.Claims
 		barred bool
 	}{
-		{creds.Claims{Name: "bob"}, true}, {creds.Claims{Name: "bob", Room: "r"}, true},
-		{creds.Claims{Name: "bob", Subject: "b"}, false}, {creds.Claims{Name: "ann"}, false}, {creds.Claims{}, false},
+		{creds.Claims{Name: "bob"}, true},
+		{creds.Claims{Name: "bob", Room: "r"}, true},
+		{creds.Claims{Name: "bob", Subject: "b"}, false},
+		{creds.Claims{Name: "ann"}, false},
+		{creds.Claims{}, false},
 	} {
 		if w.hub.Bars(c.claims, "192.0.2.1") != c.barred {
 			t.Errorf("%+v: barred is not %v", c.claims, c.barred)
