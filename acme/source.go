@@ -112,7 +112,6 @@ func New(o Options) (*Source, error) {
 
 // Run fetches and renews until ctx is done, and calls changed when there is another certificate.
 func (s *Source) Run(ctx context.Context, changed func()) error {
-	defer s.Close()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	if s.Current() == nil {
@@ -125,6 +124,7 @@ func (s *Source) Run(ctx context.Context, changed func()) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.Close() // not after a panic: Run may be called again
 			return nil
 		case <-tick.C:
 			s.look(changed)

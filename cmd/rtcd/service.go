@@ -40,7 +40,7 @@ type keeper struct {
 
 func newKeeper(log *slog.Logger) *keeper {
 	return &keeper{log: log, panics: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "rtcd_panics_total", Help: "Panics of the process's services, which began again. Relay and hub count their own.",
+		Name: "rtcd_panics_total", Help: "Panics of the process's services, which began again or ended the process. Those within relay and hub are counted there.",
 	})}
 }
 

@@ -35,8 +35,8 @@ func versionString() string {
 	return "devel"
 }
 
-// oldest are the modules that face strangers and of which older versions have holes that
-// are known; see docs/threats.md.
+// oldest are the modules that face strangers, and of each the oldest version that rtcd takes:
+// those with holes that are known are older.
 var oldest = map[string]string{
 	"github.com/pion/stun/v3":      "v3.1.7",
 	"github.com/pion/dtls/v3":      "v3.1.4",
@@ -50,7 +50,7 @@ func versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version, or those of everything in the binary", Args: noArgs,
 		Long: "Print the version. --check prints those of Go and of every module in the binary, and fails if one that\n" +
-			"faces strangers is older than the last with a known hole.",
+			"faces strangers is older than rtcd takes: among those are versions with known holes.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "rtcd %s %s/%s %s\n", versionString(), runtime.GOOS, runtime.GOARCH, runtime.Version())
@@ -86,7 +86,7 @@ func printModules(w io.Writer, deps []*debug.Module) error {
 		fmt.Fprintf(w, "%s %s%s\n", m.Path, m.Version, note)
 	}
 	if len(old) > 0 {
-		return fmt.Errorf("built with versions that have known holes: %s; build rtcd anew", strings.Join(old, ", "))
+		return fmt.Errorf("built with versions older than rtcd takes: %s; build it anew", strings.Join(old, ", "))
 	}
 	return nil
 }
